@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+/*
+ * Keeps `targets` true while processes come and go: children of targets become targets, before they
+ * first run, and the dead leave. Attached only where there are targets.
+ */
+#include "filter.h"
+
+SEC("raw_tp/sched_process_fork")
+int BPF_PROG(follow_fork, struct task_struct *parent, struct task_struct *child)
+{
+	__u32 from = BPF_CORE_READ(parent, tgid);
+	__u32 to = BPF_CORE_READ(child, tgid);
+	__u8 one = 1;
+
+	if (!settings.follow || from == to || !bpf_map_lookup_elem(&targets, &from))
+		return 0;
+	if (bpf_map_update_elem(&targets, &to, &one, BPF_ANY)) {
+		/* A whole process is missing from here on. */
+		count(TABLE_FORK, SEEN);
+		count(TABLE_FORK, MAP_FULL);
+	}
+	return 0;
+}
+
+/*
+ * The task is gone for good, and its pid not yet given to another: both happen after the same grace
+ * period (release_task). Earlier its last events, such as the SIGCHLD of its end, would be missed.
+ */
+SEC("raw_tp/sched_process_free")
+int BPF_PROG(follow_free, struct task_struct *task)
+{
+	__u32 tgid = BPF_CORE_READ(task, tgid);
+
+	if (BPF_CORE_READ(task, pid) == tgid)
+		bpf_map_delete_elem(&targets, &tgid);
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "GPL";

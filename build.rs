@@ -1,0 +1,48 @@
+//! Compiles the BPF programs of `bpf/` for the recorder, with the C header that the table definitions
+//! give. Without the feature `record` there is nothing to do, and no clang is needed.
+
+#[cfg(feature = "record")]
+fn main() -> anyhow::Result<()> {
+    use std::path::PathBuf;
+
+    use anyhow::Context as _;
+    use libbpf_cargo::SkeletonBuilder;
+
+    let out = PathBuf::from(std::env::var("OUT_DIR").context("cargo sets OUT_DIR")?);
+    let arch = std::env::var("CARGO_CFG_TARGET_ARCH").context("cargo sets the architecture")?;
+    std::fs::write(out.join("events.gen.h"), lookback_schemas::wire::c_header())?;
+
+    // libbpf's names of the architectures, for the registers of calls (bpf_tracing.h).
+    let target = match arch.as_str() {
+        "x86_64" => "x86",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    for entry in std::fs::read_dir("bpf")? {
+        let path = entry?.path();
+        println!("cargo:rerun-if-changed={}", path.display());
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let Some(tracer) = name.strip_suffix(".bpf.c") else { continue };
+        SkeletonBuilder::new()
+            .source(&path)
+            .obj(out.join(format!("{tracer}.bpf.o")))
+            .clang_args([
+                format!("-I{}", out.display()),
+                "-Ibpf".into(),
+                // Debian keeps asm/types.h below the architecture's own directory.
+                format!("-I/usr/include/{arch}-linux-gnu"),
+                format!("-D__TARGET_ARCH_{target}"),
+                "-O2".into(),
+                "-Wall".into(),
+                "-Wshorten-64-to-32".into(),
+                "-Werror".into(),
+            ])
+            .build()
+            .with_context(|| format!("{}: is clang installed? `make packages` installs it", path.display()))?;
+    }
+    println!("cargo:rerun-if-changed=bpf");
+    Ok(())
+}
+
+#[cfg(not(feature = "record"))]
+fn main() {}

@@ -1,0 +1,95 @@
+//! The command line of `record`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::Parser;
+
+/// Record what Linux does now; `analyze` looks back at it later, on any machine.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, after_help = EXAMPLES)]
+pub struct Args {
+    /// Stop after this time, such as 60s, 10m or 1h30m. Without it: until Ctrl-C, or until COMMAND
+    /// ends.
+    #[arg(short, long, value_name = "TIME", value_parser = duration)]
+    pub duration: Option<Duration>,
+
+    /// Directory to write, which must not exist yet [default: ./HOST-TIME.lookback]
+    #[arg(short, long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+
+    /// Tracers to attach, separated by commas: names from --list, `all`, or `-NAME` to leave one out
+    #[arg(short, long, value_name = "TRACERS", value_delimiter = ',', allow_hyphen_values = true)]
+    pub trace: Vec<String>,
+
+    /// Show the tracers: what works on this kernel, by which hook, and why the rest does not
+    #[arg(short, long)]
+    pub list: bool,
+
+    /// Samples per second and CPU that `profile` takes
+    #[arg(short = 'F', long, value_name = "HZ", default_value_t = 99,
+          value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    pub frequency: u32,
+
+    /// Leave out exits of processes that lived shorter than this
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub min_duration: Option<Duration>,
+
+    /// Record exits of single threads too, not only of processes
+    #[arg(long)]
+    pub thread_exits: bool,
+
+    /// Only this process and its descendants (repeatable)
+    #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    pub pid: Vec<i32>,
+
+    /// With --pid or COMMAND: not their descendants
+    #[arg(long)]
+    pub no_follow: bool,
+
+    /// Only processes in this cgroup (version 2) or below it: a directory of /sys/fs/cgroup
+    #[arg(long, value_name = "PATH")]
+    pub cgroup: Option<PathBuf>,
+
+    /// Only processes of this real user id
+    #[arg(long, value_name = "UID", value_parser = clap::value_parser!(i32).range(0..))]
+    pub uid: Option<i32>,
+
+    /// Only threads of exactly this name (the kernel keeps 15 bytes)
+    #[arg(long, value_name = "NAME")]
+    pub comm: Option<String>,
+
+    /// Size of each CPU's ring buffer [default: by memory and number of CPUs]
+    #[arg(long, value_name = "SIZE")]
+    pub buffer: Option<ByteSize>,
+
+    /// No live line and no summary
+    #[arg(short, long)]
+    pub quiet: bool,
+
+    /// Say what is done; twice: also what libbpf says
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+
+    /// Start this command, record it and its descendants, and end when it ends
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  record --duration 60s                     everything on this machine, for a minute
+  record --trace profile -- make -j8        where a build spends its time
+  record --trace process,signal --pid 4242  what a service and its children do, until Ctrl-C
+
+Afterwards: analyze info DIR, analyze flamegraph DIR, analyze --help";
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let signed: jiff::SignedDuration =
+        text.parse().map_err(|_| "expected a time such as 500ms, 60s or 1h30m".to_owned())?;
+    match Duration::try_from(signed) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        Ok(_) | Err(_) => Err("expected a time longer than zero".to_owned()),
+    }
+}

@@ -1,0 +1,265 @@
+//! The drain thread: takes records out of the rings and puts them into the columns of their tables.
+//!
+//! It wakes every 10 ms, or when a ring is half full. BPF programs do not wake it for each record:
+//! that costs the producer and the consumer several times what the record itself does. Once a second
+//! it hands what it has to the [`writer`](crate::writer), reads the kernel's counters, and notes what
+//! was lost since the last time.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use crossbeam_channel::Sender;
+use libbpf_rs::{RingBuffer, RingBufferBuilder};
+use lookback_schemas::cell::{RecordBuilder, RowBuilder as _};
+use lookback_schemas::segment::ROW_GROUP_ROWS;
+use lookback_schemas::tables::{Loss, clock, loss};
+use lookback_schemas::wire::{Header, Reason};
+use lookback_schemas::{Table as _, TableId};
+use zerocopy::FromBytes as _;
+
+use crate::clocks;
+use crate::maps::Maps;
+use crate::stacks::{Frames, Stacks};
+use crate::writer::{Batch, Shared};
+
+/// How often the rings are looked at.
+const TICK: Duration = Duration::from_millis(10);
+/// How often rows go to the writer. What a killed recorder loses is this and the time to encode.
+const FLUSH: Duration = Duration::from_millis(750);
+/// Records that are taken from one ring before the next one has its turn.
+const TURN: usize = 64 * 1024;
+
+/// What the drain thread works with.
+#[derive(Debug)]
+pub struct Drain {
+    /// The rings and counters.
+    pub maps: Arc<Maps>,
+    /// What turns the monotonic clock into the recording's time.
+    pub epoch: i64,
+    /// Where batches go.
+    pub writer: Sender<Batch>,
+    /// What the other threads want to know.
+    pub progress: Shared,
+    /// Set when the programs are detached: what is in the rings is then the last.
+    pub finish: Arc<AtomicBool>,
+}
+
+impl Drain {
+    /// Runs until `finish` is set and the rings are empty. `first` are records that user space made
+    /// itself.
+    ///
+    /// # Errors
+    /// If the rings cannot be mapped or the counters not read.
+    pub fn run(self, first: &[Vec<u8>]) -> Result<Frames> {
+        let mut losses = Losses::new(&self)?;
+        let tables = RefCell::new(Tables::new(&self));
+        for record in first {
+            tables.borrow_mut().take(record);
+        }
+        let rings = self.rings(&tables)?;
+        let mut flushed = Instant::now();
+        loop {
+            let finishing = self.finish.load(Ordering::Acquire);
+            let mut more = false;
+            for ring in &rings {
+                let taken = ring.consume_raw_n(TURN);
+                if taken < 0 {
+                    anyhow::bail!("reading a ring buffer failed: {}", std::io::Error::from_raw_os_error(-taken));
+                }
+                more |= taken as usize >= TURN;
+            }
+            let over = finishing && !more;
+            if over || flushed.elapsed() >= FLUSH {
+                flushed = Instant::now();
+                tables.borrow_mut().flush();
+                losses.note(&self, &tables.borrow())?;
+            }
+            if over {
+                break;
+            }
+            if !more {
+                wait(&rings)?;
+            }
+        }
+        drop(rings);
+        Ok(tables.into_inner().stacks.finish())
+    }
+
+    fn rings<'t>(&self, tables: &'t RefCell<Tables>) -> Result<Vec<RingBuffer<'t>>> {
+        let ring = |map| {
+            let mut builder = RingBufferBuilder::new();
+            builder.add(map, move |record: &[u8]| {
+                tables.borrow_mut().take(record);
+                0
+            })?;
+            builder.build()
+        };
+        self.maps
+            .rings
+            .iter()
+            .map(|map| ring(map).context("cannot map a ring buffer"))
+            .collect()
+    }
+}
+
+/// Sleeps for a tick, or until a ring is half full.
+fn wait(rings: &[RingBuffer<'_>]) -> Result<()> {
+    let mut polls: Vec<libc::pollfd> = rings
+        .iter()
+        .map(|ring| libc::pollfd { fd: ring.epoll_fd(), events: libc::POLLIN, revents: 0 })
+        .collect();
+    // SAFETY: the pointer and the length are those of one slice.
+    let ready = unsafe {
+        libc::poll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, TICK.as_millis() as i32)
+    };
+    if ready < 0 {
+        let error = std::io::Error::last_os_error();
+        if error.kind() != std::io::ErrorKind::Interrupted {
+            return Err(error).context("waiting for the ring buffers failed");
+        }
+    }
+    Ok(())
+}
+
+const STACK: usize = TableId::Stack as usize;
+const EXEC: usize = TableId::Exec as usize;
+const EXIT: usize = TableId::Exit as usize;
+
+/// The columns that are being filled, by table.
+struct Tables {
+    epoch: i64,
+    builders: Vec<Option<Box<dyn RecordBuilder>>>,
+    stacks: Stacks,
+    writer: Sender<Batch>,
+    /// Records that fit no table. There is none unless a BPF program is wrong.
+    unreadable: u64,
+}
+
+impl Tables {
+    fn new(drain: &Drain) -> Tables {
+        Tables {
+            epoch: drain.epoch,
+            builders: TableId::ALL.iter().map(|table| table.record_builder()).collect(),
+            stacks: Stacks::default(),
+            writer: drain.writer.clone(),
+            unreadable: 0,
+        }
+    }
+
+    #[inline]
+    fn take(&mut self, record: &[u8]) {
+        let table = match Header::ref_from_prefix(record) {
+            Ok((header, _)) => header.table as usize,
+            Err(_) => usize::MAX,
+        };
+        match table {
+            STACK => return self.stacks.add(record, self.epoch),
+            EXEC => self.stacks.exec(record),
+            EXIT => self.stacks.exit(record),
+            _ => {}
+        }
+        let Some(Some(builder)) = self.builders.get_mut(table) else {
+            self.unreadable += 1;
+            return;
+        };
+        if builder.append_record(record, self.epoch).is_err() {
+            self.unreadable += 1;
+        } else if builder.rows() >= ROW_GROUP_ROWS {
+            let batch = builder.finish_batch();
+            self.send(TableId::ALL[table], batch);
+        }
+    }
+
+    /// Hands all rows to the writer.
+    fn flush(&mut self) {
+        let (frames, stacks) = self.stacks.take();
+        self.send(TableId::Frame, frames);
+        self.send(TableId::Stack, stacks);
+        for index in 0..self.builders.len() {
+            if let Some(builder) = &mut self.builders[index]
+                && builder.rows() > 0
+            {
+                let batch = builder.finish_batch();
+                self.send(TableId::ALL[index], batch);
+            }
+        }
+    }
+
+    fn send(&self, table: TableId, batch: arrow::record_batch::RecordBatch) {
+        if batch.num_rows() > 0 {
+            self.writer
+                .send((table, batch))
+                .expect("the encoder runs until the last sender is dropped");
+        }
+    }
+}
+
+/// What the kernel's counters said the last time.
+struct Losses {
+    since: i64,
+    lost: Vec<Vec<u64>>,
+}
+
+impl Losses {
+    fn new(drain: &Drain) -> Result<Losses> {
+        let mut lost = Vec::new();
+        for table in TableId::ALL {
+            for reason in Reason::ALL {
+                lost.push(drain.maps.counter(*table, reason as usize)?);
+            }
+        }
+        Ok(Losses { since: clocks::monotonic() + drain.epoch, lost })
+    }
+
+    /// Writes down what was lost since the last time, what the clocks show, and the totals.
+    fn note(&mut self, drain: &Drain, tables: &Tables) -> Result<()> {
+        let now = clocks::monotonic() + drain.epoch;
+        let mut rows = loss::Builder::default();
+        let mut last = self.lost.iter_mut();
+        for table in TableId::ALL {
+            let mut lost_events = 0;
+            for reason in Reason::ALL {
+                let counts = drain.maps.counter(*table, reason as usize)?;
+                let last = last.next().expect("there is one for each table and reason");
+                for (cpu, (count, before)) in counts.iter().zip(last.iter()).enumerate() {
+                    if count > before {
+                        let row = Loss {
+                            ts: self.since,
+                            end: now,
+                            table: table.name().to_owned(),
+                            cpu: Some(cpu as i32),
+                            count: (count - before) as i64,
+                            reason: reason.name().to_owned(),
+                        };
+                        rows.append(&row, &Default::default());
+                    }
+                    if reason.loses_the_event() {
+                        lost_events += count - before;
+                    }
+                }
+                *last = counts;
+            }
+            let seen: u64 = drain.maps.counter(*table, 0)?.iter().sum();
+            let mut progress = drain.progress.lock().expect("no thread panicked");
+            if seen > 0 {
+                let total = progress.totals.entry(*table).or_default();
+                total.seen = Some(seen);
+                total.lost += lost_events;
+            }
+            if tables.unreadable > 0 {
+                progress.error.get_or_insert_with(|| {
+                    format!("{} records fit no table: a BPF program is wrong", tables.unreadable)
+                });
+            }
+        }
+        self.since = now;
+        tables.send(Loss::ID, rows.finish());
+        let mut clocks = clock::Builder::default();
+        clocks.append(&clocks::reading(drain.epoch), &Default::default());
+        tables.send(TableId::Clock, clocks.finish());
+        Ok(())
+    }
+}

@@ -1,0 +1,275 @@
+//! Attaching tracers.
+//!
+//! A tracer wants one or more *feeds*, such as "signals generated" or "calls of kill". For each feed
+//! it names *hooks*, the best first: ways to get it, each one or more BPF programs of the tracer's
+//! object. The first hook that the kernel gives is used, and the manifest says which. Programs that
+//! the kernel would refuse must not be loaded, so a tracer's object is opened anew for each try.
+
+use std::fmt;
+
+use anyhow::{Context as _, Result, bail};
+use libbpf_rs::{Link, Object, ObjectBuilder};
+use lookback_schemas::TableId;
+use lookback_schemas::manifest;
+use lookback_schemas::wire::Settings;
+
+use crate::cli::Args;
+use crate::maps::Maps;
+use crate::{privileges, session, tracers};
+
+/// A tracer, as it describes itself.
+#[derive(Debug)]
+pub struct Tracer {
+    /// The name by which the user asks for it.
+    pub name: &'static str,
+    /// What it records, in a line.
+    pub about: &'static str,
+    /// The tables that it fills.
+    pub tables: &'static [TableId],
+    /// Its BPF object.
+    pub object: &'static [u8],
+    /// What it wants.
+    pub feeds: &'static [Feed],
+}
+
+/// Something that a tracer wants from the kernel.
+#[derive(Debug)]
+pub struct Feed {
+    /// What it gives, for people.
+    pub gives: &'static str,
+    /// The ways to get it, the best first.
+    pub hooks: &'static [Hook],
+}
+
+/// A way to get a feed.
+#[derive(Debug)]
+pub struct Hook {
+    /// The kind of hook and the kernel's name for it, for people.
+    pub name: &'static str,
+    /// The programs in the tracer's object that belong to it.
+    pub programs: &'static [&'static str],
+    /// How they are attached.
+    pub attach: Attach,
+}
+
+/// How a hook's programs are attached.
+#[derive(Clone, Copy, Debug)]
+pub enum Attach {
+    /// As their sections say.
+    BySection,
+    /// To a perf event on each online CPU that this function opens.
+    PerfEvents(fn(cpu: u32, frequency: u32) -> std::io::Result<std::os::fd::OwnedFd>),
+}
+
+/// A tracer that is attached. Dropping it detaches it.
+pub struct Attached {
+    /// Which hook serves each feed.
+    pub hooks: Vec<manifest::Hook>,
+    /// The programs in the kernel; they go with the links.
+    _links: Vec<Link>,
+    _object: Object,
+}
+
+impl fmt::Debug for Attached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attached").field("hooks", &self.hooks).finish_non_exhaustive()
+    }
+}
+
+/// What attaching needs to know.
+#[derive(Debug)]
+pub struct Environment<'a> {
+    /// The shared maps.
+    pub maps: &'a Maps,
+    /// What the programs are told.
+    pub settings: &'a Settings,
+    /// Samples per second.
+    pub frequency: u32,
+}
+
+/// Attaches a tracer by the best hooks that the kernel gives.
+///
+/// # Errors
+/// If a feed cannot be had by any hook: which, what each hook failed with, and what may help.
+pub fn attach(tracer: &Tracer, environment: &Environment<'_>) -> Result<Attached> {
+    let mut chosen = vec![0; tracer.feeds.len()];
+    let mut failures: Vec<String> = Vec::new();
+    loop {
+        let hooks: Vec<&Hook> =
+            tracer.feeds.iter().zip(&chosen).map(|(feed, index)| &feed.hooks[*index]).collect();
+        let (feed, error) = match try_attach(tracer, &hooks, environment) {
+            Ok((object, links)) => {
+                let hooks = tracer
+                    .feeds
+                    .iter()
+                    .zip(hooks)
+                    .map(|(feed, hook)| manifest::Hook {
+                        purpose: feed.gives.to_owned(),
+                        hook: hook.name.to_owned(),
+                    })
+                    .collect();
+                return Ok(Attached { hooks, _links: links, _object: object });
+            }
+            Err(failure) => failure,
+        };
+        failures.push(format!("{}: {error:#}", hooks[feed].name));
+        chosen[feed] += 1;
+        if chosen[feed] == tracer.feeds[feed].hooks.len() {
+            let cure = cure(&error).map(|cure| format!("; {cure}")).unwrap_or_default();
+            bail!(
+                "tracer `{}` cannot attach for {} ({}){cure}",
+                tracer.name,
+                tracer.feeds[feed].gives,
+                failures.join("; ")
+            );
+        }
+    }
+}
+
+/// Loads and attaches just these hooks, one per feed; or tells which feed failed.
+fn try_attach(
+    tracer: &Tracer,
+    hooks: &[&Hook],
+    environment: &Environment<'_>,
+) -> Result<(Object, Vec<Link>), (usize, anyhow::Error)> {
+    let last = hooks.len() - 1;
+    // A missing tracepoint is found before the load, which would not tell which program it minds.
+    for (feed, hook) in hooks.iter().enumerate() {
+        check_tracepoints(tracer, hook).map_err(|error| (feed, error))?;
+    }
+    let object = load(tracer, hooks, environment).map_err(|error| (last, error))?;
+    let mut links = Vec::new();
+    for (feed, hook) in hooks.iter().enumerate() {
+        for program in object.progs_mut().filter(|p| hook.programs.iter().any(|n| p.name() == *n)) {
+            let attached = match hook.attach {
+                Attach::BySection => program.attach().map(|link| links.push(link)).map_err(Into::into),
+                Attach::PerfEvents(open) => {
+                    perf_events(&program, open, environment.frequency).map(|l| links.extend(l))
+                }
+            };
+            attached
+                .with_context(|| program.name().to_string_lossy().into_owned())
+                .map_err(|error| (feed, error))?;
+        }
+    }
+    Ok((object, links))
+}
+
+fn load(tracer: &Tracer, hooks: &[&Hook], environment: &Environment<'_>) -> Result<Object> {
+    let mut open = ObjectBuilder::default()
+        .name(tracer.name)?
+        .open_memory(tracer.object)
+        .context("cannot read the BPF object")?;
+    for mut program in open.progs_mut() {
+        let wanted = hooks.iter().any(|hook| hook.programs.iter().any(|n| program.name() == *n));
+        program.set_autoload(wanted);
+    }
+    environment.maps.share(&mut open, environment.settings)?;
+    open.load().context("the kernel does not load its programs")
+}
+
+/// Whether the classic tracepoints that a hook needs are there.
+fn check_tracepoints(tracer: &Tracer, hook: &Hook) -> Result<()> {
+    let object = ObjectBuilder::default()
+        .open_memory(tracer.object)
+        .context("cannot read the BPF object")?;
+    for program in object.progs() {
+        let section = program.section().to_string_lossy().into_owned();
+        let Some(tracepoint) = section.strip_prefix("tp/") else { continue };
+        if !hook.programs.iter().any(|name| program.name() == *name) {
+            continue;
+        }
+        let Some(events) = tracing_events() else {
+            bail!("tracefs is not mounted");
+        };
+        if !std::path::Path::new(events).join(tracepoint).exists() {
+            bail!("this kernel has no tracepoint {tracepoint}");
+        }
+    }
+    Ok(())
+}
+
+/// Where tracefs shows the tracepoints, in the order in which libbpf looks.
+fn tracing_events() -> Option<&'static str> {
+    ["/sys/kernel/tracing/events", "/sys/kernel/debug/tracing/events"]
+        .into_iter()
+        .find(|path| std::path::Path::new(path).is_dir())
+}
+
+fn perf_events(
+    program: &libbpf_rs::ProgramMut<'_>,
+    open: fn(u32, u32) -> std::io::Result<std::os::fd::OwnedFd>,
+    frequency: u32,
+) -> Result<Vec<Link>> {
+    use std::os::fd::IntoRawFd as _;
+
+    let mut links = Vec::new();
+    for cpu in online_cpus()? {
+        let event = open(cpu, frequency)
+            .with_context(|| format!("cannot open a perf event on CPU {cpu}"))?;
+        // The link owns the descriptor from here on (bpf_link_perf_detach closes it).
+        links.push(program.attach_perf_event(event.into_raw_fd())?);
+    }
+    Ok(links)
+}
+
+/// The numbers of the CPUs that are online.
+///
+/// # Errors
+/// If sysfs does not tell.
+pub fn online_cpus() -> Result<Vec<u32>> {
+    const PATH: &str = "/sys/devices/system/cpu/online";
+    let text = std::fs::read_to_string(PATH).context(PATH)?;
+    let mut cpus = Vec::new();
+    for range in text.trim().split(',') {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let parse = |number: &str| number.parse::<u32>().with_context(|| format!("{PATH}: {text}"));
+        cpus.extend(parse(first)?..=parse(last)?);
+    }
+    Ok(cpus)
+}
+
+/// What may help against the error of the last hook.
+fn cure(error: &anyhow::Error) -> Option<String> {
+    let text = format!("{error:#}");
+    if text.contains("tracefs is not mounted") {
+        return Some("mount it: mount -t tracefs tracefs /sys/kernel/tracing".to_owned());
+    }
+    if text.contains("not permitted") || text.contains("ermission denied") {
+        return Some(privileges::lockdown().unwrap_or_else(|| {
+            "it needs CAP_BPF and CAP_PERFMON, or root; a container or a hardened kernel may refuse \
+             even then"
+                .to_owned()
+        }));
+    }
+    if text.contains("BTF") {
+        return Some("the kernel needs CONFIG_DEBUG_INFO_BTF (5.10 or newer)".to_owned());
+    }
+    None
+}
+
+/// Prints each tracer and what the kernel gives it, by attaching it for a moment to nothing.
+///
+/// # Errors
+/// If not even the maps can be made.
+pub fn list(args: &Args) -> Result<u8> {
+    privileges::check()?;
+    session::quieten_libbpf(args.verbose);
+    let (maps, ring_bytes) = Maps::create(Some(4096))?;
+    let mut settings = session::settings(args, ring_bytes)?;
+    settings.by_target = 1;
+    for tracer in tracers::ALL {
+        let environment =
+            Environment { maps: &maps, settings: &settings, frequency: args.frequency };
+        println!("{:<10} {}", tracer.name, tracer.about);
+        match attach(tracer, &environment) {
+            Ok(attached) => {
+                for hook in attached.hooks {
+                    println!("           works: {} by {}", hook.purpose, hook.hook);
+                }
+            }
+            Err(error) => println!("           does not work: {error:#}"),
+        }
+    }
+    Ok(0)
+}

@@ -1,0 +1,45 @@
+//! `record`: attaches tracers and writes what they see into a recording.
+//!
+//! The way of an event: a BPF program (`bpf/`) puts a record into its CPU's ring buffer ([`maps`]);
+//! the [`drain`] thread takes it out and into the columns of its table; once a second, or when they
+//! are many, the rows of each table go as a batch to the [`writer`] thread, which encodes them to
+//! Parquet. [`session`] starts all that and ends it.
+
+mod cli;
+mod clocks;
+mod command;
+mod drain;
+mod hooks;
+mod mappings;
+mod maps;
+mod output;
+mod privileges;
+mod progress;
+mod session;
+mod snapshot;
+mod stacks;
+mod symbols;
+mod targets;
+mod tracers;
+mod writer;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+/// Column builders and encoders allocate and free large buffers all the time: mimalloc makes the
+/// whole path about a tenth cheaper than glibc's allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let args = cli::Args::parse();
+    let result = if args.list { hooks::list(&args) } else { session::record(&args) };
+    match result {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            eprintln!("record: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The BPF maps that all tracers share: rings, counters, targets, and the stacks that were seen.
+//!
+//! Each tracer is a BPF object of its own, and declares these maps so that its programs can name
+//! them. Before it is loaded, its declarations are replaced by the maps that are made here.
+
+use std::os::fd::{AsFd as _, AsRawFd as _};
+
+use anyhow::{Context as _, Result, bail};
+use libbpf_rs::{MapCore as _, MapFlags, MapHandle, MapType, OpenObject};
+use lookback_schemas::TableId;
+use lookback_schemas::wire::{COUNTERS, Settings};
+use zerocopy::IntoBytes as _;
+
+/// All rings together, if the user does not say otherwise: enough for 10 ms of five million events a
+/// second on one CPU of two, and still little on a machine with many.
+const RINGS_BYTES: usize = 16 << 20;
+/// The smallest and the largest ring by default. A page is the smallest that the kernel takes.
+const RING_BYTES: std::ops::RangeInclusive<usize> = 512 << 10..=8 << 20;
+/// How many processes can be followed at a time.
+const TARGETS: u32 = 1 << 16;
+/// How many stacks are remembered as sent.
+const STACKS: u32 = 1 << 16;
+
+/// The shared maps.
+#[derive(Debug)]
+pub struct Maps {
+    /// The ring buffer of each CPU, by its number.
+    pub rings: Vec<MapHandle>,
+    rings_by_cpu: MapHandle,
+    counters: MapHandle,
+    targets: MapHandle,
+    stacks_seen: MapHandle,
+}
+
+impl Maps {
+    /// Creates the maps, with rings of `ring_bytes` each, or of a size that suits the machine.
+    ///
+    /// # Errors
+    /// If the kernel refuses, or `ring_bytes` is no power of two of at least a page.
+    pub fn create(ring_bytes: Option<u64>) -> Result<(Maps, usize)> {
+        let cpus = libbpf_rs::num_possible_cpus().context("cannot count the CPUs")?;
+        let ring_bytes = match ring_bytes {
+            Some(bytes) => match usize::try_from(bytes) {
+                Ok(bytes) if bytes.is_power_of_two() && (4096..=1 << 30).contains(&bytes) => bytes,
+                Ok(_) | Err(_) => {
+                    bail!("--buffer: {bytes} bytes is no power of two between 4 KiB and 1 GiB")
+                }
+            },
+            None => (RINGS_BYTES / cpus)
+                .next_power_of_two()
+                .clamp(*RING_BYTES.start(), *RING_BYTES.end()),
+        };
+        let ring = || map(MapType::RingBuf, "lookback_ring", 0, 0, ring_bytes as u32, None);
+        let rings = (0..cpus).map(|_| ring()).collect::<Result<Vec<_>>>()?;
+        let cpus = cpus as u32;
+        let rings_by_cpu =
+            map(MapType::ArrayOfMaps, "rings", 4, 4, cpus, rings.first())?;
+        for (cpu, ring) in (0..cpus).zip(&rings) {
+            let fd = ring.as_fd().as_raw_fd();
+            rings_by_cpu.update(&cpu.to_ne_bytes(), &fd.to_ne_bytes(), MapFlags::ANY)?;
+        }
+        let counters = (TableId::ALL.len() * COUNTERS) as u32;
+        let maps = Maps {
+            rings,
+            rings_by_cpu,
+            counters: map(MapType::PercpuArray, "counters", 4, 8, counters, None)?,
+            targets: map(MapType::Hash, "targets", 4, 1, TARGETS, None)?,
+            stacks_seen: map(MapType::Hash, "stacks_seen", 8, 1, STACKS, None)?,
+        };
+        Ok((maps, ring_bytes))
+    }
+
+    /// Puts the shared maps into an object that is about to be loaded, and tells it the settings.
+    ///
+    /// # Errors
+    /// If libbpf refuses one.
+    pub fn share(&self, object: &mut OpenObject, settings: &Settings) -> Result<()> {
+        for mut map in object.maps_mut() {
+            let name = map.name().to_string_lossy().into_owned();
+            let shared = match name.as_str() {
+                "rings" => &self.rings_by_cpu,
+                "counters" => &self.counters,
+                "targets" => &self.targets,
+                "stacks_seen" => &self.stacks_seen,
+                // libbpf puts a part of the object's name before it.
+                data if data.ends_with(".rodata.settings") => {
+                    map.set_initial_value(settings.as_bytes())
+                        .with_context(|| format!("cannot set {data}"))?;
+                    continue;
+                }
+                _own => continue,
+            };
+            map.reuse_fd(shared.as_fd()).with_context(|| format!("cannot share map {name}"))?;
+        }
+        Ok(())
+    }
+
+    /// Adds a process to those that are recorded.
+    ///
+    /// # Errors
+    /// If the map is full.
+    pub fn add_target(&self, pid: i32) -> Result<()> {
+        self.targets
+            .update(&pid.to_ne_bytes(), &[1], MapFlags::ANY)
+            .with_context(|| format!("cannot follow process {pid}"))
+    }
+
+    /// Whether a process is recorded.
+    pub fn is_target(&self, pid: i32) -> bool {
+        matches!(self.targets.lookup(&pid.to_ne_bytes(), MapFlags::ANY), Ok(Some(_)))
+    }
+
+    /// Whether there is still anything to record.
+    pub fn has_targets(&self) -> bool {
+        self.targets.keys().next().is_some()
+    }
+
+    /// A counter of a table, per CPU.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn counter(&self, table: TableId, what: usize) -> Result<Vec<u64>> {
+        let index = (table as usize * COUNTERS + what) as u32;
+        let values = self
+            .counters
+            .lookup_percpu(&index.to_ne_bytes(), MapFlags::ANY)
+            .context("cannot read the counters")?
+            .context("the map of counters is too small")?;
+        Ok(values
+            .iter()
+            .map(|value| value.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes)))
+            .collect())
+    }
+}
+
+fn map(
+    kind: MapType,
+    name: &str,
+    key: u32,
+    value: u32,
+    entries: u32,
+    inner: Option<&MapHandle>,
+) -> Result<MapHandle> {
+    let options = libbpf_rs::libbpf_sys::bpf_map_create_opts {
+        sz: size_of::<libbpf_rs::libbpf_sys::bpf_map_create_opts>() as _,
+        inner_map_fd: inner.map_or(0, |inner| inner.as_fd().as_raw_fd() as u32),
+        ..Default::default()
+    };
+    MapHandle::create(kind, Some(name), key, value, entries, &options)
+        .with_context(|| format!("the kernel does not make a map `{name}` of {entries} entries"))
+}

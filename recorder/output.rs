@@ -1,0 +1,44 @@
+//! The directory that the recording is written to.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+
+/// The host's name, made fit for a file name.
+pub fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name: String =
+        name.trim().chars().filter(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c)).collect();
+    if name.is_empty() { "host".to_owned() } else { name }
+}
+
+/// The directory that the user asked for, or `./HOST-TIME.lookback`.
+///
+/// # Errors
+/// If there is something already.
+pub fn directory(wanted: Option<&Path>) -> Result<PathBuf> {
+    let directory = match wanted {
+        Some(directory) => directory.to_owned(),
+        None => {
+            let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
+            PathBuf::from(format!("{}-{now}.lookback", host_name()))
+        }
+    };
+    if directory.symlink_metadata().is_ok() {
+        bail!("{} exists already; choose another with --output", directory.display());
+    }
+    Ok(directory)
+}
+
+/// Creates the directory, for its owner alone: recordings hold command lines.
+///
+/// # Errors
+/// If it cannot be created.
+pub fn create(directory: &Path) -> Result<()> {
+    DirBuilder::new()
+        .mode(0o700)
+        .create(directory)
+        .with_context(|| format!("cannot create {}", directory.display()))
+}

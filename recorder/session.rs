@@ -1,0 +1,366 @@
+//! A recording from beginning to end.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use crossbeam_channel::Sender;
+use lookback_schemas::manifest::{self, End, Filters, Host, Manifest, Symbols};
+use lookback_schemas::wire::Settings;
+use lookback_schemas::{FORMAT_VERSION, TableId};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::cli::Args;
+use crate::command::{self, Running, Waiting};
+use crate::drain::Drain;
+use crate::hooks::{Attached, Environment, Tracer, attach};
+use crate::maps::Maps;
+use crate::progress::{self, Line};
+use crate::stacks::Frames;
+use crate::writer::{Batch, Progress, Shared, Writer};
+use crate::{clocks, hooks, output, privileges, snapshot, symbols, targets, tracers};
+
+/// How often the main thread looks at what has happened.
+const TICK: Duration = Duration::from_millis(50);
+/// How often the manifest is written while recording.
+const MANIFEST: Duration = Duration::from_secs(5);
+/// Programs that run while they are detached are done by then.
+const SETTLE: Duration = Duration::from_millis(20);
+
+pub use targets::settings;
+
+/// Records, as the command line says. The result is the exit status: the command's, or 0.
+///
+/// # Errors
+/// If nothing could be recorded, or recording ended early.
+pub fn record(args: &Args) -> Result<u8> {
+    quieten_libbpf(args.verbose);
+    let choices = tracers::choose(&args.trace)?;
+    let directory = output::directory(args.output.as_deref())?;
+    privileges::check()?;
+    // From here on Ctrl-C ends the recording, and not this process.
+    let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot handle signals")?;
+
+    let (maps, ring_bytes) = Maps::create(args.buffer.map(|size| size.as_u64()))?;
+    let maps = Arc::new(maps);
+    let settings = settings(args, ring_bytes)?;
+    let environment = Environment { maps: &maps, settings: &settings, frequency: args.frequency };
+    let waiting = match args.command.as_slice() {
+        [] => None,
+        command => Some(Waiting::start(command)?),
+    };
+
+    let mut following = None;
+    if settings.by_target != 0 {
+        following = Some(attach(&tracers::FOLLOW, &environment)?);
+        let mut pids = args.pid.clone();
+        pids.extend(waiting.as_ref().map(|waiting| waiting.pid));
+        targets::add(&maps, &pids, settings.follow != 0)?;
+    }
+    let mut attached: Vec<(&'static Tracer, Attached)> = Vec::new();
+    let mut reports = Vec::new();
+    for choice in choices {
+        let tracer = choice.tracer;
+        let report = |hooks, failed| manifest::Tracer {
+            name: tracer.name.to_owned(),
+            tables: tracer.tables.iter().map(|table| table.name().to_owned()).collect(),
+            hooks,
+            failed,
+        };
+        match attach(tracer, &environment) {
+            Ok(tracing) => {
+                reports.push(report(tracing.hooks.clone(), None));
+                attached.push((tracer, tracing));
+            }
+            Err(error) if choice.by_name => return Err(error),
+            Err(error) => {
+                eprintln!("record: going on without `{}`: {error:#}", tracer.name);
+                reports.push(report(Vec::new(), Some(format!("{error:#}"))));
+            }
+        }
+    }
+    if attached.is_empty() {
+        bail!("no tracer could attach");
+    }
+
+    let manifest = new_manifest(args, reports);
+    output::create(&directory)?;
+    if let Err(error) = manifest.write(&directory, true) {
+        // Nothing half-written: there is nothing in it yet.
+        let _ = std::fs::remove_dir_all(&directory);
+        return Err(error).context("cannot begin the recording");
+    }
+    let mut recording = Recording::start(directory, manifest, Arc::clone(&maps))?;
+    let present = snapshot::processes(recording.manifest.epoch, &maps, &settings);
+    recording.send(TableId::Process, present);
+
+    let mut command = waiting.map(Waiting::go).transpose();
+    let names: Vec<&'static Tracer> = attached.iter().map(|(tracer, _)| *tracer).collect();
+    let mut line = Line::start(names.clone(), args.quiet);
+    let ended = match &mut command {
+        Ok(command) => {
+            let until = args.duration.map(|duration| recording.began + duration);
+            recording.watch(until, command.as_mut(), &maps, &settings, &mut signals, &mut line)
+        }
+        Err(_) => Ended::Failed("the command could not be started".to_owned()),
+    };
+    let recorded = recording.began.elapsed();
+    drop(attached);
+    drop(following);
+    line.say("writing, resolving symbols; Ctrl-C leaves the symbols out");
+    let result = recording.finish(&ended, &mut signals);
+    line.clear();
+
+    let (directory, progress) = result?;
+    let mut command = command?;
+    if !args.quiet {
+        progress::summary(&directory, recorded, &names, &progress);
+    }
+    if let Ended::Failed(error) = &ended {
+        bail!("recording ended early: {error}");
+    }
+    if let Some(error) = &progress.error {
+        bail!("the recording is incomplete: {error}");
+    }
+    match command.as_mut().map(Running::ended).transpose()?.flatten() {
+        Some(status) => Ok(command::status_code(status)),
+        None => Ok(0),
+    }
+}
+
+/// Why a recording ended.
+#[derive(Clone, Debug)]
+enum Ended {
+    Duration,
+    Interrupt,
+    Terminate,
+    Command,
+    Processes,
+    Failed(String),
+}
+
+impl Ended {
+    fn name(&self) -> &'static str {
+        match self {
+            Ended::Duration => "duration",
+            Ended::Interrupt => "interrupt",
+            Ended::Terminate => "terminate",
+            Ended::Command => "command",
+            Ended::Processes => "processes",
+            Ended::Failed(_) => "error",
+        }
+    }
+}
+
+/// A recording that is being made: the threads and what they write to.
+struct Recording {
+    directory: PathBuf,
+    manifest: Manifest,
+    began: Instant,
+    progress: Shared,
+    finish: Arc<AtomicBool>,
+    /// Until it is waited for.
+    drain: Option<JoinHandle<Result<Frames>>>,
+    writer: Writer,
+    batches: Sender<Batch>,
+}
+
+impl Recording {
+    fn start(directory: PathBuf, manifest: Manifest, maps: Arc<Maps>) -> Result<Recording> {
+        let progress = Arc::new(Mutex::new(Progress::default()));
+        let finish = Arc::new(AtomicBool::new(false));
+        let epoch = manifest.epoch;
+        let (writer, batches) = Writer::start(&directory, epoch, &progress);
+        let drain = Drain {
+            maps,
+            epoch,
+            writer: batches.clone(),
+            progress: Arc::clone(&progress),
+            finish: Arc::clone(&finish),
+        };
+        let drain = std::thread::Builder::new()
+            .name("drain".to_owned())
+            .spawn(move || drain.run(&snapshot::cgroups()))
+            .context("cannot start a thread")
+            .map(Some)?;
+        let began = Instant::now();
+        Ok(Recording { directory, manifest, began, progress, finish, drain, writer, batches })
+    }
+
+    fn send(&self, table: TableId, batch: arrow::record_batch::RecordBatch) {
+        if batch.num_rows() > 0 {
+            self.batches.send((table, batch)).expect("the encoder runs while a sender is left");
+        }
+    }
+
+    /// Waits for the end.
+    fn watch(
+        &mut self,
+        until: Option<Instant>,
+        mut command: Option<&mut Running>,
+        maps: &Maps,
+        settings: &Settings,
+        signals: &mut Signals,
+        line: &mut Line,
+    ) -> Ended {
+        let mut written = Instant::now();
+        loop {
+            if let Some(signal) = signals.pending().next() {
+                if let Some(command) = &command {
+                    command.signal(signal);
+                }
+                return if signal == SIGINT { Ended::Interrupt } else { Ended::Terminate };
+            }
+            if until.is_some_and(|until| Instant::now() >= until) {
+                return Ended::Duration;
+            }
+            match command.as_mut().map(|command| command.ended()).transpose() {
+                Ok(Some(Some(_))) => return Ended::Command,
+                Ok(Some(None) | None) => {}
+                Err(error) => return Ended::Failed(format!("{error:#}")),
+            }
+            if command.is_none() && settings.by_target != 0 && !maps.has_targets() {
+                return Ended::Processes;
+            }
+            if self.drain.as_ref().is_none_or(JoinHandle::is_finished) {
+                return Ended::Failed("the drain thread stopped".to_owned());
+            }
+            let progress = self.progress();
+            if let Some(error) = progress.error {
+                return Ended::Failed(error);
+            }
+            line.update(&progress);
+            if written.elapsed() >= MANIFEST {
+                written = Instant::now();
+                if let Err(error) = self.write_manifest(false) {
+                    return Ended::Failed(format!("{error:#}"));
+                }
+            }
+            let left = until.map_or(TICK, |until| until.saturating_duration_since(Instant::now()));
+            std::thread::sleep(left.min(TICK));
+        }
+    }
+
+    /// Takes what the rings still hold, resolves symbols, and writes all that is left. The programs
+    /// are detached before.
+    fn finish(mut self, ended: &Ended, signals: &mut Signals) -> Result<(PathBuf, Progress)> {
+        let at = clocks::monotonic() + self.manifest.epoch;
+        std::thread::sleep(SETTLE);
+        self.finish.store(true, Ordering::Release);
+        let frames = match self.drain.take().map(JoinHandle::join) {
+            Some(Ok(frames)) => frames,
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+            None => Ok(Frames::default()),
+        };
+        let (frames, mut failed) = match frames {
+            Ok(frames) => (frames, None),
+            Err(error) => (Frames::default(), Some(format!("{error:#}"))),
+        };
+        // Symbols take a while. Until then the manifest has the totals, but no end.
+        self.write_manifest(true).unwrap_or_else(|error| {
+            failed.get_or_insert_with(|| format!("{error:#}"));
+        });
+        self.manifest.symbols = self.resolve_symbols(frames, signals);
+        let Recording { directory, mut manifest, progress, writer, batches, .. } = self;
+        drop(batches);
+        writer.join();
+        let progress = progress.lock().expect("no thread panicked").clone();
+        let error = match ended {
+            Ended::Failed(error) => Some(error.clone()),
+            Ended::Duration
+            | Ended::Interrupt
+            | Ended::Terminate
+            | Ended::Command
+            | Ended::Processes => progress.error.clone(),
+        };
+        manifest.ended = Some(End { at, why: ended.name().to_owned(), error });
+        manifest.totals = totals(&progress);
+        manifest.write(&directory, true)?;
+        if let Some(error) = failed {
+            bail!("the recording is incomplete: {error}");
+        }
+        Ok((directory, progress))
+    }
+
+    /// In a thread of its own, so that the user can decide not to wait.
+    fn resolve_symbols(&self, frames: Frames, signals: &mut Signals) -> Symbols {
+        let thread = std::thread::spawn(move || symbols::resolve(&frames));
+        while !thread.is_finished() {
+            if signals.pending().next().is_some() {
+                return Symbols::Skipped;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        match thread.join() {
+            Ok(rows) => {
+                self.send(TableId::Symbol, rows);
+                Symbols::Resolved
+            }
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+
+    fn progress(&self) -> Progress {
+        self.progress.lock().expect("no thread panicked").clone()
+    }
+
+    fn write_manifest(&mut self, durable: bool) -> Result<()> {
+        self.manifest.totals = totals(&self.progress());
+        self.manifest.write(&self.directory, durable)?;
+        Ok(())
+    }
+}
+
+fn totals(progress: &Progress) -> BTreeMap<String, manifest::Total> {
+    progress.totals.iter().map(|(table, total)| (table.name().to_owned(), *total)).collect()
+}
+
+fn new_manifest(args: &Args, tracers: Vec<manifest::Tracer>) -> Manifest {
+    let kernel_file = |name: &str| {
+        let text = std::fs::read_to_string(format!("/proc/sys/kernel/{name}"));
+        text.unwrap_or_default().trim().to_owned()
+    };
+    let epoch = clocks::epoch();
+    Manifest {
+        format: FORMAT_VERSION,
+        recorder: env!("CARGO_PKG_VERSION").to_owned(),
+        host: Host {
+            name: output::host_name(),
+            boot_id: kernel_file("random/boot_id"),
+            kernel: kernel_file("osrelease"),
+            arch: std::env::consts::ARCH.to_owned(),
+            cpus: hooks::online_cpus().map_or(0, |cpus| cpus.len()),
+        },
+        command_line: std::env::args().collect(),
+        started: clocks::monotonic() + epoch,
+        epoch,
+        ended: None,
+        tracers,
+        filters: Filters {
+            pids: args.pid.clone(),
+            command: (!args.command.is_empty()).then(|| args.command.clone()),
+            follow: !args.no_follow,
+            cgroup: args.cgroup.as_ref().map(|path| path.display().to_string()),
+            uid: args.uid.map(|uid| uid as u32),
+            comm: args.comm.clone(),
+            min_duration: args.min_duration.map_or(0, |time| time.as_nanos() as i64),
+            thread_exits: args.thread_exits,
+            frequency: args.frequency,
+        },
+        totals: BTreeMap::new(),
+        symbols: Symbols::Pending,
+    }
+}
+
+/// Keeps libbpf's own messages off the terminal: our errors tell the same in a line. Twice
+/// `--verbose` lets them through.
+pub fn quieten_libbpf(verbose: u8) {
+    if verbose < 2 {
+        libbpf_rs::set_print(None);
+    }
+}

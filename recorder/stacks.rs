@@ -1,0 +1,198 @@
+//! From raw stacks to frames that outlive the process.
+//!
+//! An address means something only while the process that it is from has the same memory map. So
+//! when a stack is first seen, each of its frames becomes a place in a file: from the memory map in
+//! `/proc`, read while the process lives, and from the build id that the kernel finds in the mapped
+//! file itself, which also serves processes that were gone before we looked. Frames are numbered, and
+//! the same place has the same number in every process.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+
+use arrow::record_batch::RecordBatch;
+use lookback_schemas::cell::RowBuilder;
+use lookback_schemas::tables::{Exec, Exit, Frame, Stack, frame, stack};
+use lookback_schemas::wire::RawStack;
+use zerocopy::FromBytes as _;
+
+use crate::mappings::AddressSpaces;
+
+/// As many frames as the kernel side takes (MAX_FRAMES in stacks.h).
+const MAX_FRAMES: usize = 127;
+
+/// Turns raw stacks into rows of `stack` and `frame`.
+#[derive(Default)]
+pub struct Stacks {
+    seen: HashSet<i64>,
+    frames: Vec<Frame>,
+    ids: HashMap<Place, i64>,
+    address_spaces: AddressSpaces,
+    modules: HashMap<[u8; 20], String>,
+    files: HashSet<PathBuf>,
+    stack_rows: stack::Builder,
+    frame_rows: frame::Builder,
+}
+
+/// What makes two frames the same.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Place {
+    Kernel { address: i64, returns: bool },
+    File { name: String, offset: i64, returns: bool },
+    Unknown { pid: i32, address: i64, returns: bool },
+}
+
+/// A frame as `struct bpf_stack_build_id` gives it (include/uapi/linux/bpf.h).
+#[repr(C)]
+#[derive(Clone, Copy, zerocopy::FromBytes, zerocopy::KnownLayout, zerocopy::Immutable)]
+struct KernelFrame {
+    status: i32,
+    build_id: [u8; 20],
+    offset: u64,
+}
+
+/// `BPF_STACK_BUILD_ID_VALID`.
+const VALID: i32 = 1;
+
+/// All that the recording's frames are, and where their files may be.
+#[derive(Debug, Default)]
+pub struct Frames {
+    /// The frames, in the order of their numbers.
+    pub frames: Vec<Frame>,
+    /// Files that ran or were mapped: candidates for frames of which only the build id is known.
+    pub files: HashSet<PathBuf>,
+}
+
+impl Stacks {
+    /// Takes a raw stack as it came from the ring buffer. A stack that is known is left out.
+    pub fn add(&mut self, record: &[u8], epoch: i64) {
+        let Ok((raw, _)) = RawStack::read_from_prefix(record) else { return };
+        if !self.seen.insert(raw.id) {
+            return;
+        }
+        let pid = raw.pid.get();
+        let addresses: Vec<i64> = raw.frames.words(record).collect();
+        let kernel_frames = raw.build_ids.bytes(record).unwrap_or_default();
+        let kernel_frames = <[KernelFrame]>::ref_from_bytes(kernel_frames).unwrap_or_default();
+        let frames = addresses
+            .iter()
+            .enumerate()
+            .map(|(depth, address)| match pid {
+                None => self.kernel_frame(*address, depth > 0),
+                Some(pid) => {
+                    let hint = kernel_frames.get(depth).filter(|frame| frame.status == VALID);
+                    self.user_frame(pid, *address, depth > 0, hint)
+                }
+            })
+            .collect();
+        let row = Stack {
+            ts: raw.ts.0 + epoch,
+            id: raw.id,
+            pid,
+            frames,
+            truncated: addresses.len() >= MAX_FRAMES,
+        };
+        self.stack_rows.append(&row, &Default::default());
+    }
+
+    /// Takes note of an exec: a new memory map, and a file in which frames may lie.
+    pub fn exec(&mut self, record: &[u8]) {
+        let Ok((exec, _)) = Exec::ref_from_prefix(record) else { return };
+        self.address_spaces.forget(exec.pid);
+        if let Some(name) = exec.filename.bytes(record) {
+            let name = String::from_utf8_lossy(name.strip_suffix(b"\0").unwrap_or(name));
+            self.files.insert(PathBuf::from(name.into_owned()));
+        }
+    }
+
+    /// Takes note of an exit: the pid may be another's soon.
+    pub fn exit(&mut self, record: &[u8]) {
+        if let Ok((exit, _)) = Exit::ref_from_prefix(record)
+            && exit.process_ended.0 != 0
+        {
+            self.address_spaces.forget(exit.pid);
+        }
+    }
+
+    /// The new rows of `stack` and `frame`. Frames come first: a stack without its frames would
+    /// point nowhere if the recorder were killed in between.
+    pub fn take(&mut self) -> (RecordBatch, RecordBatch) {
+        (self.frame_rows.finish(), self.stack_rows.finish())
+    }
+
+    /// All frames, when the recording is over.
+    pub fn finish(mut self) -> Frames {
+        self.files.extend(self.modules.into_values().map(PathBuf::from));
+        self.files.extend(self.address_spaces.files());
+        Frames { frames: self.frames, files: self.files }
+    }
+
+    fn kernel_frame(&mut self, address: i64, returns: bool) -> i64 {
+        self.number(Place::Kernel { address, returns }, |id| Frame {
+            id,
+            address,
+            return_address: returns,
+            kernel: true,
+            module: None,
+            build_id: None,
+            file_offset: None,
+        })
+    }
+
+    fn user_frame(
+        &mut self,
+        pid: i32,
+        address: i64,
+        returns: bool,
+        hint: Option<&KernelFrame>,
+    ) -> i64 {
+        // Where the two disagree, the process has replaced its image since.
+        let location = self.address_spaces.locate(pid, address as u64).filter(|location| {
+            hint.is_none_or(|hint| location.offset == Some(hint.offset as i64))
+        });
+        let build_id = hint.map(|hint| hint.build_id);
+        if let (Some(build_id), Some(location)) = (build_id, &location) {
+            self.modules.entry(build_id).or_insert_with(|| location.module.clone());
+        }
+        let offset = match (hint, &location) {
+            (Some(hint), _) => Some(hint.offset as i64),
+            (None, Some(location)) => location.offset,
+            (None, None) => None,
+        };
+        let module = match (location, build_id) {
+            (Some(location), _) => Some(location.module),
+            (None, Some(build_id)) => self.modules.get(&build_id).cloned(),
+            (None, None) => None,
+        };
+        let build_id = build_id.map(|build_id| hex(&build_id));
+        let place = match (offset, build_id.as_ref().or(module.as_ref())) {
+            (Some(offset), Some(name)) => Place::File { name: name.clone(), offset, returns },
+            (_, _) => Place::Unknown { pid, address, returns },
+        };
+        self.number(place, |id| Frame {
+            id,
+            address,
+            return_address: returns,
+            kernel: false,
+            module,
+            build_id,
+            file_offset: offset,
+        })
+    }
+
+    fn number(&mut self, place: Place, row: impl FnOnce(i64) -> Frame) -> i64 {
+        if let Some(id) = self.ids.get(&place) {
+            return *id;
+        }
+        let id = self.frames.len() as i64 + 1;
+        let row = row(id);
+        self.frame_rows.append(&row, &Default::default());
+        self.frames.push(row);
+        self.ids.insert(place, id);
+        id
+    }
+}
+
+/// A build id as tools print it.
+pub fn hex(build_id: &[u8]) -> String {
+    build_id.iter().map(|byte| format!("{byte:02x}")).collect()
+}

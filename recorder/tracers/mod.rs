@@ -1,0 +1,107 @@
+//! The tracers, one file each, and the choice among them.
+
+mod process;
+mod profile;
+mod signal;
+
+use anyhow::{Result, bail};
+
+use crate::hooks::{Attach, Feed, Hook, Tracer};
+
+/// Every tracer.
+pub const ALL: &[&Tracer] = &[&process::TRACER, &signal::TRACER, &profile::TRACER];
+
+/// Embeds the BPF object that build.rs made of `bpf/NAME.bpf.c`. It is an ELF file, whose structures
+/// libelf wants aligned.
+macro_rules! object {
+    ($name:literal) => {{
+        const BYTES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".bpf.o"));
+        #[repr(align(8))]
+        struct Aligned([u8; BYTES.len()]);
+        static OBJECT: Aligned = Aligned(*include_bytes!(concat!(
+            env!("OUT_DIR"),
+            "/",
+            $name,
+            ".bpf.o"
+        )));
+        &OBJECT.0
+    }};
+}
+use object;
+
+/// Not for users: keeps the map of targets true. Attached where there are targets.
+pub const FOLLOW: Tracer = Tracer {
+    name: "follow",
+    about: "children of recorded processes",
+    tables: &[],
+    object: object!("follow"),
+    feeds: &[Feed {
+        gives: "children of recorded processes",
+        hooks: &[Hook {
+            name: "raw tracepoints sched_process_fork, sched_process_free",
+            programs: &["follow_fork", "follow_free"],
+            attach: Attach::BySection,
+        }],
+    }],
+};
+
+/// A tracer that was chosen.
+#[derive(Clone, Copy, Debug)]
+pub struct Choice {
+    /// The tracer.
+    pub tracer: &'static Tracer,
+    /// Whether the user named it: then it is an error if it cannot attach.
+    pub by_name: bool,
+}
+
+/// The tracers that `--trace` asks for.
+///
+/// # Errors
+/// If one is unknown, or none is left.
+pub fn choose(wanted: &[String]) -> Result<Vec<Choice>> {
+    let find = |name: &str| match ALL.iter().find(|tracer| tracer.name == name) {
+        Some(tracer) => Ok(*tracer),
+        None => {
+            let names: Vec<&str> = ALL.iter().map(|tracer| tracer.name).collect();
+            bail!("unknown tracer `{name}`; there are: {}, all", names.join(", "))
+        }
+    };
+    let mut chosen: Vec<Choice> = Vec::new();
+    let only_without = wanted.iter().all(|name| name.starts_with('-'));
+    if only_without || wanted.iter().any(|name| name == "all") {
+        chosen.extend(ALL.iter().map(|tracer| Choice { tracer, by_name: false }));
+    }
+    for name in wanted.iter().filter(|name| !name.starts_with('-') && *name != "all") {
+        let tracer = find(name)?;
+        chosen.retain(|choice| choice.tracer.name != tracer.name);
+        chosen.push(Choice { tracer, by_name: true });
+    }
+    for name in wanted.iter().filter_map(|name| name.strip_prefix('-')) {
+        let tracer = find(name)?;
+        chosen.retain(|choice| choice.tracer.name != tracer.name);
+    }
+    if chosen.is_empty() {
+        bail!("--trace leaves no tracer");
+    }
+    Ok(chosen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(wanted: &[&str]) -> Vec<&'static str> {
+        let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
+        choose(&wanted).unwrap().iter().map(|choice| choice.tracer.name).collect()
+    }
+
+    #[test]
+    fn tracers_are_chosen_by_name_all_and_minus() {
+        assert_eq!(names(&[]), ["process", "signal", "profile"]);
+        assert_eq!(names(&["signal"]), ["signal"]);
+        assert_eq!(names(&["all", "-profile"]), ["process", "signal"]);
+        assert_eq!(names(&["-signal"]), ["process", "profile"]);
+        assert!(choose(&["nosuch".to_owned()]).is_err());
+        assert!(choose(&["process".to_owned(), "-process".to_owned()]).is_err());
+    }
+}

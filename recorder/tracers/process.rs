@@ -1,0 +1,31 @@
+//! `process`: the lives of processes. What execsnoop, exitsnoop and libbpf-bootstrap's example show.
+
+use lookback_schemas::TableId;
+
+use super::object;
+use crate::hooks::{Attach, Feed, Hook, Tracer};
+
+pub const TRACER: Tracer = Tracer {
+    name: "process",
+    about: "processes that fork, exec and exit, and the cgroups made for them",
+    tables: &[TableId::Fork, TableId::Exec, TableId::Exit, TableId::Cgroup],
+    object: object!("process"),
+    feeds: &[
+        Feed {
+            gives: "fork, exec and exit",
+            hooks: &[Hook {
+                name: "raw tracepoints sched_process_fork, _exec, _exit",
+                programs: &["on_fork", "on_exec", "on_exit"],
+                attach: Attach::BySection,
+            }],
+        },
+        Feed {
+            gives: "new cgroups",
+            hooks: &[Hook {
+                name: "raw tracepoint cgroup_mkdir",
+                programs: &["on_cgroup_mkdir"],
+                attach: Attach::BySection,
+            }],
+        },
+    ],
+};

@@ -1,0 +1,45 @@
+//! `signal`: who sends which signal to whom, and what becomes of it. What sigsnoop and killsnoop show.
+
+use lookback_schemas::TableId;
+
+use super::object;
+use crate::hooks::{Attach, Feed, Hook, Tracer};
+
+pub const TRACER: Tracer = Tracer {
+    name: "signal",
+    about: "signals generated, and calls of kill, tkill and tgkill with their results",
+    tables: &[TableId::Signal, TableId::Kill],
+    object: object!("signal"),
+    feeds: &[
+        Feed {
+            gives: "signals generated",
+            hooks: &[Hook {
+                name: "raw tracepoint signal_generate",
+                programs: &["on_signal"],
+                attach: Attach::BySection,
+            }],
+        },
+        Feed {
+            gives: "calls that send signals",
+            hooks: &[
+                Hook {
+                    name: "tracepoints sys_enter and sys_exit of kill, tkill, tgkill",
+                    programs: &[
+                        "enter_kill",
+                        "enter_tkill",
+                        "enter_tgkill",
+                        "leave_kill",
+                        "leave_tkill",
+                        "leave_tgkill",
+                    ],
+                    attach: Attach::BySection,
+                },
+                Hook {
+                    name: "raw tracepoints sys_enter, sys_exit",
+                    programs: &["enter_any", "leave_any"],
+                    attach: Attach::BySection,
+                },
+            ],
+        },
+    ],
+};

@@ -1,0 +1,156 @@
+//! The encoder: batches of rows become row groups on disk.
+//!
+//! It has a thread of its own, so that the drain thread is never held up by compression or a slow
+//! disk; only when several batches wait does the drain thread wait too, and then the rings fill up,
+//! and what does not fit is counted.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arrow::record_batch::RecordBatch;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use lookback_schemas::cell::RowBuilder as _;
+use lookback_schemas::manifest::Total;
+use lookback_schemas::segment::{Rotation, TableWriter};
+use lookback_schemas::tables::{Loss, loss};
+use lookback_schemas::wire::Reason;
+use lookback_schemas::{Error, TableId};
+
+use crate::clocks;
+
+/// Batches that may wait for the encoder. With row groups of 256 k rows a few of them are already
+/// tens of megabytes.
+const QUEUE: usize = 2;
+
+/// Rows of a table on their way to the disk.
+pub type Batch = (TableId, RecordBatch);
+
+/// What is known so far about the recording, for the live line and the manifest.
+#[derive(Clone, Debug, Default)]
+pub struct Progress {
+    /// Per table: seen, written, lost.
+    pub totals: BTreeMap<TableId, Total>,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// The first error of the disk; recording ends then.
+    pub error: Option<String>,
+}
+
+impl Progress {
+    /// All events that were lost.
+    pub fn lost(&self) -> u64 {
+        self.totals.values().map(|total| total.lost).sum()
+    }
+}
+
+/// What the threads share. A poisoned lock means that a thread panicked, and so does its user.
+pub type Shared = Arc<Mutex<Progress>>;
+
+/// The encoder's thread.
+#[derive(Debug)]
+pub struct Writer {
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Writer {
+    /// Starts it for a recording in `directory`. It ends when the last sender is dropped.
+    pub fn start(directory: &Path, epoch: i64, progress: &Shared) -> (Writer, Sender<Batch>) {
+        let (sender, receiver) = bounded(QUEUE);
+        let encoder = Encoder {
+            directory: directory.to_owned(),
+            epoch,
+            tables: BTreeMap::new(),
+            failures: BTreeMap::new(),
+            progress: Arc::clone(progress),
+        };
+        let thread = std::thread::Builder::new()
+            .name("encoder".to_owned())
+            .spawn(move || encoder.run(&receiver))
+            .expect("the system has room for one more thread");
+        (Writer { thread }, sender)
+    }
+
+    /// Waits until everything is written.
+    pub fn join(self) {
+        if let Err(panic) = self.thread.join() {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+struct Encoder {
+    directory: PathBuf,
+    epoch: i64,
+    tables: BTreeMap<TableId, TableWriter>,
+    /// Rows that could not be written, by table, and since when.
+    failures: BTreeMap<TableId, (i64, u64)>,
+    progress: Shared,
+}
+
+impl Encoder {
+    fn run(mut self, batches: &Receiver<Batch>) {
+        loop {
+            match batches.recv_timeout(Duration::from_secs(1)) {
+                Ok((table, batch)) => self.write(table, &batch),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.each_table(TableWriter::rotate_if_old);
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        self.write_failures();
+        self.each_table(TableWriter::finish);
+    }
+
+    fn write(&mut self, table: TableId, batch: &RecordBatch) {
+        let rows = batch.num_rows() as u64;
+        let writer = self
+            .tables
+            .entry(table)
+            .or_insert_with(|| TableWriter::new(&self.directory, table, Rotation::default()));
+        let result = writer.append(batch);
+        let mut progress = self.progress.lock().expect("no thread panicked");
+        let total = progress.totals.entry(table).or_default();
+        match result {
+            Ok(()) => total.rows += rows,
+            Err(error) => {
+                total.lost += rows;
+                let now = clocks::monotonic() + self.epoch;
+                self.failures.entry(table).or_insert((now, 0)).1 += rows;
+                progress.error.get_or_insert_with(|| error.to_string());
+            }
+        }
+        progress.bytes = self.tables.values().map(TableWriter::bytes).sum();
+    }
+
+    /// Puts the rows that could not be written into the table of losses; there may be room for that
+    /// now that the failed row group is gone.
+    fn write_failures(&mut self) {
+        let mut rows = loss::Builder::default();
+        for (table, (since, count)) in std::mem::take(&mut self.failures) {
+            let row = Loss {
+                ts: since,
+                end: clocks::monotonic() + self.epoch,
+                table: table.name().to_owned(),
+                cpu: None,
+                count: i64::try_from(count).unwrap_or(i64::MAX),
+                reason: Reason::WriteFailed.name().to_owned(),
+            };
+            rows.append(&row, &Default::default());
+        }
+        if rows.rows() > 0 {
+            self.write(TableId::Loss, &rows.finish());
+        }
+    }
+
+    fn each_table(&mut self, step: fn(&mut TableWriter) -> Result<(), Error>) {
+        for writer in self.tables.values_mut() {
+            if let Err(error) = step(writer) {
+                let mut progress = self.progress.lock().expect("no thread panicked");
+                progress.error.get_or_insert_with(|| error.to_string());
+            }
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! The manifest: what a recording is, in one JSON file.
+//!
+//! `manifest.json` is written when the recording begins, again every few seconds, and for the last
+//! time when it ends; each time as a new file that is renamed over the old one, so that it is whole
+//! at every moment. A recording whose `ended` is null was killed, or is still running.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, FORMAT_VERSION};
+
+/// The manifest's file name.
+pub const FILE: &str = "manifest.json";
+
+/// What a recording is.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The format's version; see [`FORMAT_VERSION`].
+    pub format: u32,
+    /// Version of the recorder.
+    pub recorder: String,
+    /// The recorded machine.
+    pub host: Host,
+    /// The recorder's own command line.
+    pub command_line: Vec<String>,
+    /// When recording began: Unix time in nanoseconds.
+    pub started: i64,
+    /// What turns the monotonic clock into the recording's time: nanoseconds to add.
+    pub epoch: i64,
+    /// How and when it ended; null while it runs, and for ever if it was killed.
+    pub ended: Option<End>,
+    /// The tracers that were asked for.
+    pub tracers: Vec<Tracer>,
+    /// What was recorded.
+    pub filters: Filters,
+    /// Per table: how many events there were.
+    pub totals: BTreeMap<String, Total>,
+    /// What became of the names of frames.
+    pub symbols: Symbols,
+}
+
+/// The recorded machine.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Host {
+    /// Its name.
+    pub name: String,
+    /// The kernel's id of this boot.
+    pub boot_id: String,
+    /// The kernel's release.
+    pub kernel: String,
+    /// The machine's architecture.
+    pub arch: String,
+    /// CPUs that were online.
+    pub cpus: usize,
+}
+
+/// How a recording ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct End {
+    /// When: Unix time in nanoseconds.
+    pub at: i64,
+    /// Why: `duration`, `interrupt`, `terminate`, `command` or `error`.
+    pub why: String,
+    /// The error, if it was one.
+    pub error: Option<String>,
+}
+
+/// A tracer that was asked for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Tracer {
+    /// Its name.
+    pub name: String,
+    /// The tables it writes.
+    pub tables: Vec<String>,
+    /// The hooks it is attached to, by what they are for; empty if it could not attach.
+    pub hooks: Vec<Hook>,
+    /// Why it could not attach.
+    pub failed: Option<String>,
+}
+
+/// One attached hook.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Hook {
+    /// What it gives.
+    pub purpose: String,
+    /// What it is: the kind and the kernel's name.
+    pub hook: String,
+}
+
+/// What was recorded and what was left out.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Filters {
+    /// Only these processes.
+    pub pids: Vec<i32>,
+    /// The command that was started, and recorded.
+    pub command: Option<Vec<String>>,
+    /// Whether the descendants of `pids` and `command` are recorded too.
+    pub follow: bool,
+    /// Only this cgroup and those below it.
+    pub cgroup: Option<String>,
+    /// Only this real user id.
+    pub uid: Option<u32>,
+    /// Only tasks of this name.
+    pub comm: Option<String>,
+    /// Exits of processes that lived shorter are left out: nanoseconds.
+    pub min_duration: i64,
+    /// Whether exits of single threads are recorded.
+    pub thread_exits: bool,
+    /// Samples per second and CPU.
+    pub frequency: u32,
+}
+
+/// What happened to a table's events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Total {
+    /// Events that the tracer saw; null for tables that user space fills.
+    pub seen: Option<u64>,
+    /// Rows in the recording.
+    pub rows: u64,
+    /// Events that are missing; see the table `loss`.
+    pub lost: u64,
+}
+
+/// What became of the names of frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Symbols {
+    /// Not resolved yet: the recording still runs, or was killed.
+    #[default]
+    Pending,
+    /// Resolved, as far as the binaries could be found.
+    Resolved,
+    /// Left out because the user did not want to wait.
+    Skipped,
+}
+
+impl Manifest {
+    /// Reads the manifest of the recording in `directory`.
+    ///
+    /// # Errors
+    /// If there is none, it is not one, or it is of a newer format.
+    pub fn read(directory: &Path) -> Result<Manifest, Error> {
+        /// Read first: of a newer format nothing else may be as expected.
+        #[derive(Deserialize)]
+        struct Version {
+            format: u32,
+        }
+
+        let path = directory.join(FILE);
+        if !directory.is_dir() {
+            let why = if directory.exists() { "it is no directory" } else { "it does not exist" };
+            return Err(Error::NotARecording { path: directory.to_owned(), why: why.to_owned() });
+        }
+        let text = std::fs::read(&path).map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => Error::NotARecording {
+                path: directory.to_owned(),
+                why: format!("it has no {FILE}"),
+            },
+            _ => Error::Io { path: path.clone(), source },
+        })?;
+        let Version { format } = serde_json::from_slice(&text).map_err(Error::damaged(&path))?;
+        if format > FORMAT_VERSION {
+            return Err(Error::TooNew { path, found: format });
+        }
+        serde_json::from_slice(&text).map_err(Error::damaged(&path))
+    }
+
+    /// Writes the manifest into `directory`, in place of the one that is there. `durable` waits
+    /// until the disk has it.
+    ///
+    /// # Errors
+    /// If it cannot be written; the old one is then still there.
+    pub fn write(&self, directory: &Path, durable: bool) -> Result<(), Error> {
+        let text = serde_json::to_vec_pretty(self).expect("a manifest has only string keys");
+        replace(&directory.join(FILE), &text, durable)
+    }
+}
+
+/// Puts a file with `content` in the place of `path`, at once: a reader sees the old or the new one.
+///
+/// # Errors
+/// If it cannot be written; what was there is then unchanged.
+pub(crate) fn replace(path: &Path, content: &[u8], durable: bool) -> Result<(), Error> {
+    let mut name = path.file_name().expect("a file to replace has a name").to_owned();
+    name.push(".new");
+    let new = path.with_file_name(name);
+    let write = || -> std::io::Result<()> {
+        let mut file = File::create(&new)?;
+        file.write_all(content)?;
+        if durable {
+            file.sync_all()?;
+        }
+        drop(file);
+        std::fs::rename(&new, path)
+    };
+    write().map_err(|source| {
+        // Best effort: the error that matters is the first one.
+        let _ = std::fs::remove_file(&new);
+        Error::Io { path: path.to_owned(), source }
+    })
+}

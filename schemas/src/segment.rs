@@ -1,0 +1,487 @@
+//! Segments: the Parquet files of a table, and how they survive a killed recorder.
+//!
+//! A Parquet file can be read only once it has its footer, and that is written when it is closed. A
+//! recorder that is killed would leave files that no program opens. So each time a segment has a new
+//! row group, the footer that the file would have if it ended here is written beside it, into the
+//! *sidecar* `000001.parquet.footer`, which is renamed into place. [`open`] reads a file by its own
+//! footer, or else by its sidecar; there is no repair step, and what is lost is the row group that
+//! was being written.
+//!
+//! [`TableWriter`] writes the segments of one table. It starts a new one when the current one is
+//! large or old. Row groups of a quiet table are small, since each holds one second, and small row
+//! groups cost space: a segment that ends is therefore rewritten with large ones, beside the old one
+//! and renamed over it.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use bytes::Bytes;
+use parquet::arrow::ArrowSchemaConverter;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
+use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::file::metadata::{
+    FileMetaData, ParquetMetaData, ParquetMetaDataReader, ParquetMetaDataWriter,
+};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::{ColumnPath, SchemaDescPtr};
+
+use crate::{Column, Error, Kind, TableId, Type, cell, manifest};
+
+/// Most rows of a row group. The recorder flushes a table when it has this many.
+pub const ROW_GROUP_ROWS: usize = 256 * 1024;
+
+/// When a segment ends and the next one begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Rotation {
+    /// At this size in bytes,
+    pub bytes: u64,
+    /// or at this age.
+    pub age: Duration,
+}
+
+impl Default for Rotation {
+    fn default() -> Self {
+        Rotation { bytes: 256 << 20, age: Duration::from_mins(1) }
+    }
+}
+
+/// The sidecar of a segment.
+#[must_use]
+pub fn sidecar(segment: &Path) -> PathBuf {
+    let mut name = segment.file_name().unwrap_or_default().to_owned();
+    name.push(".footer");
+    segment.with_file_name(name)
+}
+
+/// Writes one table of a recording, segment by segment.
+#[derive(Debug)]
+pub struct TableWriter {
+    table: TableId,
+    directory: PathBuf,
+    rotation: Rotation,
+    segment: Option<SegmentWriter>,
+    segments: u32,
+    closed_bytes: u64,
+}
+
+impl TableWriter {
+    /// A writer for `table` of the recording in `recording`. Nothing is written yet.
+    #[must_use]
+    pub fn new(recording: &Path, table: TableId, rotation: Rotation) -> TableWriter {
+        TableWriter {
+            table,
+            directory: recording.join(table.name()),
+            rotation,
+            segment: None,
+            segments: 0,
+            closed_bytes: 0,
+        }
+    }
+
+    /// Adds the batch as a row group. When this returns, the rows survive the end of this process.
+    ///
+    /// # Errors
+    /// If it cannot be written. The rows of earlier batches stay readable; the segment is given up,
+    /// and the next batch starts another.
+    pub fn append(&mut self, batch: &RecordBatch) -> Result<(), Error> {
+        let mut segment = match self.segment.take() {
+            Some(segment) => segment,
+            None => self.next_segment()?,
+        };
+        segment.append(batch)?;
+        if segment.bytes >= self.rotation.bytes || segment.opened.elapsed() >= self.rotation.age {
+            self.closed_bytes += segment.finish()?;
+        } else {
+            self.segment = Some(segment);
+        }
+        Ok(())
+    }
+
+    /// Ends the current segment if it is older than the rotation allows, for tables that have
+    /// gone quiet.
+    ///
+    /// # Errors
+    /// As [`append`](TableWriter::append).
+    pub fn rotate_if_old(&mut self) -> Result<(), Error> {
+        match self.segment.take_if(|segment| segment.opened.elapsed() >= self.rotation.age) {
+            Some(segment) => {
+                self.closed_bytes += segment.finish()?;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the current segment. The writer can go on with another one.
+    ///
+    /// # Errors
+    /// As [`append`](TableWriter::append).
+    pub fn finish(&mut self) -> Result<(), Error> {
+        if let Some(segment) = self.segment.take() {
+            self.closed_bytes += segment.finish()?;
+        }
+        Ok(())
+    }
+
+    /// Bytes on disk so far.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.closed_bytes + self.segment.as_ref().map_or(0, |segment| segment.bytes)
+    }
+
+    fn next_segment(&mut self) -> Result<SegmentWriter, Error> {
+        std::fs::create_dir_all(&self.directory).map_err(Error::io(&self.directory))?;
+        self.segments += 1;
+        let path = self.directory.join(format!("{:06}.parquet", self.segments));
+        SegmentWriter::create(path, self.table.columns())
+    }
+}
+
+/// One segment that is being written.
+#[derive(Debug)]
+struct SegmentWriter {
+    path: PathBuf,
+    columns: &'static [Column],
+    schema: SchemaDescPtr,
+    writer: ArrowWriter<File>,
+    opened: Instant,
+    bytes: u64,
+}
+
+impl SegmentWriter {
+    /// Creates the file; its sidecar comes first, so that no moment has a file without one.
+    fn create(path: PathBuf, columns: &'static [Column]) -> Result<SegmentWriter, Error> {
+        let arrow = cell::schema_of(columns);
+        let schema = ArrowSchemaConverter::new()
+            .convert(&arrow)
+            .map(Arc::new)
+            .map_err(Error::damaged(&path))?;
+        write_sidecar(&path, &schema, &[])?;
+        let file = File::create_new(&path).map_err(Error::io(&path))?;
+        let writer = arrow_writer(file, arrow, columns).map_err(write_error(&path))?;
+        Ok(SegmentWriter { path, columns, schema, writer, opened: Instant::now(), bytes: 0 })
+    }
+
+    fn append(&mut self, batch: &RecordBatch) -> Result<(), Error> {
+        self.writer
+            .write(batch)
+            .and_then(|()| self.writer.flush())
+            .map_err(write_error(&self.path))?;
+        self.writer.sync().map_err(Error::io(&self.path))?;
+        write_sidecar(&self.path, &self.schema, self.writer.flushed_row_groups())?;
+        self.bytes = self.writer.bytes_written() as u64;
+        Ok(())
+    }
+
+    /// Writes the footer, waits for the disk, and gives the file's size.
+    fn finish(mut self) -> Result<u64, Error> {
+        let metadata = self.writer.finish().map_err(write_error(&self.path))?;
+        self.writer.inner().sync_all().map_err(Error::io(&self.path))?;
+        let (groups, rows) =
+            (metadata.num_row_groups(), metadata.file_metadata().num_rows() as usize);
+        if groups > 1 && rows / groups < ROW_GROUP_ROWS / 4 {
+            compact(&self.path, self.columns)?;
+        }
+        let footer = sidecar(&self.path);
+        std::fs::remove_file(&footer).map_err(Error::io(&footer))?;
+        let directory = self.path.parent().expect("a segment lies in its table's folder");
+        File::open(directory).and_then(|d| d.sync_all()).map_err(Error::io(directory))?;
+        Ok(std::fs::metadata(&self.path).map_err(Error::io(&self.path))?.len())
+    }
+}
+
+/// Rewrites a finished segment with row groups as large as they may be.
+fn compact(path: &Path, columns: &'static [Column]) -> Result<(), Error> {
+    let new = path.with_extension("compact");
+    let rewrite = || -> Result<(), Error> {
+        let file = File::create(&new).map_err(Error::io(&new))?;
+        let mut writer = arrow_writer(file, cell::schema_of(columns), columns)
+            .map_err(write_error(&new))?;
+        for batch in open(path)?.reader(None, None)? {
+            // The file's own schema lacks the documentation; its columns are the same.
+            let batch = batch.map_err(Error::damaged(path))?;
+            let batch = RecordBatch::try_new(cell::schema_of(columns), batch.columns().to_vec())
+                .map_err(Error::damaged(path))?;
+            writer.write(&batch).map_err(write_error(&new))?;
+        }
+        writer.finish().map_err(write_error(&new))?;
+        writer.inner().sync_all().map_err(Error::io(&new))?;
+        std::fs::rename(&new, path).map_err(Error::io(path))
+    };
+    rewrite().inspect_err(|_| {
+        // Best effort: the segment itself is whole.
+        let _ = std::fs::remove_file(&new);
+    })
+}
+
+/// A Parquet writer with each column encoded as its kind wants.
+///
+/// The choices were measured: delta coding makes times and durations smaller and faster to scan
+/// than plain values, dictionaries do that for what repeats, and zstd's first level pays for itself
+/// except on times, which are random in their last bits.
+fn arrow_writer(
+    file: File,
+    schema: SchemaRef,
+    columns: &[Column],
+) -> parquet::errors::Result<ArrowWriter<File>> {
+    let mut properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
+        .set_statistics_enabled(EnabledStatistics::None)
+        .set_offset_index_disabled(true)
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS));
+    for column in columns {
+        let name = ColumnPath::from(match column.ty {
+            Type::Texts | Type::I64s => {
+                vec![column.name.to_owned(), "list".to_owned(), "item".to_owned()]
+            }
+            Type::I16 | Type::I32 | Type::I64 | Type::Bool | Type::Text => {
+                vec![column.name.to_owned()]
+            }
+        });
+        let delta = match column.kind {
+            Kind::Time | Kind::Duration | Kind::Bytes | Kind::Count | Kind::Address => true,
+            Kind::Id | Kind::Code | Kind::Flag | Kind::Text => false,
+        };
+        if delta {
+            properties = properties
+                .set_column_dictionary_enabled(name.clone(), false)
+                .set_column_encoding(name.clone(), Encoding::DELTA_BINARY_PACKED);
+        }
+        if column.kind == Kind::Time {
+            properties =
+                properties.set_column_compression(name.clone(), Compression::UNCOMPRESSED);
+        }
+        let number = matches!(column.ty, Type::I16 | Type::I32 | Type::I64);
+        if number {
+            properties = properties.set_column_statistics_enabled(name, EnabledStatistics::Chunk);
+        }
+    }
+    let options = ArrowWriterOptions::new()
+        .with_properties(properties.build())
+        .with_skip_arrow_metadata(true);
+    ArrowWriter::try_new_with_options(file, schema, options)
+}
+
+fn write_sidecar(
+    segment: &Path,
+    schema: &SchemaDescPtr,
+    row_groups: &[parquet::file::metadata::RowGroupMetaData],
+) -> Result<(), Error> {
+    let rows = row_groups.iter().map(|group| group.num_rows()).sum();
+    let file = FileMetaData::new(2, rows, None, None, Arc::clone(schema), None);
+    let metadata = ParquetMetaData::new(file, row_groups.to_vec());
+    let mut footer = Vec::new();
+    ParquetMetaDataWriter::new(&mut footer, &metadata).finish().map_err(write_error(segment))?;
+    manifest::replace(&sidecar(segment), &footer, false)
+}
+
+/// An error of the Parquet writer: the system's own where there is one underneath.
+fn write_error(path: &Path) -> impl FnOnce(parquet::errors::ParquetError) -> Error + '_ {
+    move |error| {
+        let source = match error {
+            parquet::errors::ParquetError::External(inner) => match inner.downcast() {
+                Ok(io) => *io,
+                Err(other) => std::io::Error::other(other),
+            },
+            other => std::io::Error::other(other),
+        };
+        Error::Io { path: path.to_owned(), source }
+    }
+}
+
+/// A segment that was opened for reading.
+#[derive(Debug)]
+pub struct Segment {
+    path: PathBuf,
+    file: Option<File>,
+    metadata: ArrowReaderMetadata,
+    finished: bool,
+}
+
+/// Opens a segment: by its footer, or, where it has none since the recorder was killed, by its
+/// sidecar.
+///
+/// # Errors
+/// If it has neither, or is no Parquet file.
+pub fn open(path: &Path) -> Result<Segment, Error> {
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    let file = match File::open(path) {
+        Ok(file) => Some(file),
+        // The sidecar comes first: the recorder was killed before it created the file.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(source) => return Err(Error::Io { path: path.to_owned(), source }),
+    };
+    let own_footer = match &file {
+        Some(file) => decoding(path, || ParquetMetaDataReader::new().parse_and_finish(file)),
+        None => Err(Error::Damaged { path: path.to_owned(), why: "no such file".to_owned() }),
+    };
+    let (metadata, finished) = match own_footer {
+        Ok(metadata) => (metadata, true),
+        Err(footer_error) => match std::fs::read(sidecar(path)) {
+            Ok(footer) => {
+                let footer_path = sidecar(path);
+                let metadata = decoding(&footer_path, || {
+                    ParquetMetaDataReader::new().parse_and_finish(&Bytes::from(footer))
+                })?;
+                (metadata, false)
+            }
+            Err(_) => return Err(footer_error),
+        },
+    };
+    check_extent(path, file.as_ref(), &metadata)?;
+    let metadata =
+        decoding(path, || ArrowReaderMetadata::try_new(Arc::new(metadata), options))?;
+    Ok(Segment { path: path.to_owned(), file, metadata, finished })
+}
+
+/// Refuses a footer that names places outside the file, or more values than its bytes could hold.
+fn check_extent(
+    path: &Path,
+    file: Option<&File>,
+    metadata: &ParquetMetaData,
+) -> Result<(), Error> {
+    let length = match file {
+        Some(file) => file.metadata().map_err(Error::io(path))?.len(),
+        None => 0,
+    };
+    let damaged = |why: &str| Error::Damaged { path: path.to_owned(), why: why.to_owned() };
+    let mut total: i64 = 0;
+    for group in metadata.row_groups() {
+        let rows = group.num_rows();
+        if rows < 0 {
+            return Err(damaged("a row group has a negative number of rows"));
+        }
+        total = total.checked_add(rows).ok_or_else(|| damaged("its row count overflows"))?;
+        for chunk in group.columns() {
+            let start = chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset());
+            let size = chunk.compressed_size();
+            let end = start.checked_add(size);
+            if start < 4 || size < 0 || !end.is_some_and(|end| end as u64 <= length) {
+                return Err(damaged("it is shorter than its footer says"));
+            }
+            if chunk.num_values() < 0 || chunk.uncompressed_size() < 0 {
+                return Err(damaged("a column has a negative size"));
+            }
+            if chunk.column_descr().max_rep_level() == 0 && chunk.num_values() != rows {
+                return Err(damaged("a column and its row group disagree about the number of rows"));
+            }
+        }
+    }
+    if total != metadata.file_metadata().num_rows() {
+        return Err(damaged("its row count is not that of its row groups"));
+    }
+    Ok(())
+}
+
+impl Segment {
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its Parquet metadata.
+    #[must_use]
+    pub fn metadata(&self) -> &ParquetMetaData {
+        self.metadata.metadata()
+    }
+
+    /// Whether it has its footer; false for one whose recorder was killed, or still writes it.
+    #[must_use]
+    pub fn finished(&self) -> bool {
+        self.finished
+    }
+
+    /// Rows in it.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        u64::try_from(self.metadata().file_metadata().num_rows()).unwrap_or(0)
+    }
+
+    /// Reads the given row groups (all if `None`) and of them the given top-level columns (all if
+    /// `None`; names that the file lacks are left out).
+    ///
+    /// # Errors
+    /// If the file is damaged; also while iterating.
+    pub fn reader(
+        &self,
+        row_groups: Option<Vec<usize>>,
+        columns: Option<&[&str]>,
+    ) -> Result<impl Iterator<Item = Result<RecordBatch, Error>> + use<>, Error> {
+        let path = self.path.clone();
+        let mut batches = match &self.file {
+            None => None,
+            Some(file) => {
+                let file = file.try_clone().map_err(Error::io(&path))?;
+                Some(decoding(&path, || self.batches(file, row_groups, columns))?)
+            }
+        };
+        Ok(std::iter::from_fn(move || {
+            let reader = batches.as_mut()?;
+            let next = decoding(&path, || Ok(reader.next().transpose()?)).transpose();
+            if !matches!(next, Some(Ok(_))) {
+                batches = None;
+            }
+            next
+        }))
+    }
+
+    fn batches(
+        &self,
+        file: File,
+        row_groups: Option<Vec<usize>>,
+        columns: Option<&[&str]>,
+    ) -> parquet::errors::Result<parquet::arrow::arrow_reader::ParquetRecordBatchReader> {
+        let mut builder =
+            ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
+                .with_batch_size(64 * 1024);
+        if let Some(row_groups) = row_groups {
+            builder = builder.with_row_groups(row_groups);
+        }
+        if let Some(columns) = columns {
+            let fields = builder.parquet_schema().root_schema().get_fields();
+            let wanted: Vec<usize> = (0..fields.len())
+                .filter(|index| columns.contains(&fields[*index].name()))
+                .collect();
+            let mask = parquet::arrow::ProjectionMask::roots(builder.parquet_schema(), wanted);
+            builder = builder.with_projection(mask);
+        }
+        builder.build()
+    }
+}
+
+thread_local! {
+    static DECODING: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// Whether this thread is decoding a segment: a panic hook stays silent then, since the panic
+/// becomes an error that names the file.
+#[must_use]
+pub fn is_decoding() -> bool {
+    DECODING.get()
+}
+
+/// Runs a step of Parquet's decoder. It may panic over bytes that were made up to be hostile; that
+/// is an error of the file like any other.
+fn decoding<T>(
+    path: &Path,
+    step: impl FnOnce() -> parquet::errors::Result<T>,
+) -> Result<T, Error> {
+    DECODING.set(true);
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(step));
+    DECODING.set(false);
+    match result {
+        Ok(result) => result.map_err(Error::damaged(path)),
+        Err(_) => Err(Error::Damaged {
+            path: path.to_owned(),
+            why: "its pages contradict its footer".to_owned(),
+        }),
+    }
+}

@@ -1,0 +1,136 @@
+//! The tables, one file each, and the list of them.
+
+macro_rules! tables {
+    (
+        events: $($(#[doc = $edoc:literal])* $event_module:ident :: $Event:ident,)*
+        ; filled_by_user_space: $($(#[doc = $tdoc:literal])* $module:ident :: $Table:ident,)*
+    ) => {
+        $(pub mod $event_module; pub use $event_module::$Event;)*
+        $(pub mod $module; pub use $module::$Table;)*
+
+        /// A table of the recording. As a number it names the table in the ring buffer; numbers
+        /// never reach the disk.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum TableId {
+            $(#[doc = concat!("[`", stringify!($Event), "`]")] $Event,)*
+            $(#[doc = concat!("[`", stringify!($Table), "`]")] $Table,)*
+        }
+
+        impl TableId {
+            /// Every table.
+            pub const ALL: &'static [TableId] = &[$(TableId::$Event,)* $(TableId::$Table,)*];
+
+            /// The table's name: its folder in the recording.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(TableId::$Event => <$Event as crate::Table>::NAME,)*
+                    $(TableId::$Table => <$Table as crate::Table>::NAME,)*
+                }
+            }
+
+            /// What a row stands for.
+            #[must_use]
+            pub fn doc(self) -> &'static str {
+                match self {
+                    $(TableId::$Event => <$Event as crate::Table>::DOC,)*
+                    $(TableId::$Table => <$Table as crate::Table>::DOC,)*
+                }
+            }
+
+            /// The table's columns, in order.
+            #[must_use]
+            pub fn columns(self) -> &'static [crate::Column] {
+                match self {
+                    $(TableId::$Event => <$Event as crate::Table>::COLUMNS,)*
+                    $(TableId::$Table => <$Table as crate::Table>::COLUMNS,)*
+                }
+            }
+
+            /// The C struct of the table's records, where BPF programs make them.
+            #[must_use]
+            pub fn c_struct(self) -> Option<String> {
+                match self {
+                    $(TableId::$Event => Some(<$Event as crate::wire::Record>::c_struct()),)*
+                    $(TableId::$Table)|* => None,
+                }
+            }
+
+            /// A builder that takes the table's records as they come from the ring buffer, where
+            /// BPF programs make them.
+            #[cfg(feature = "store")]
+            #[must_use]
+            pub fn record_builder(self) -> Option<Box<dyn crate::cell::RecordBuilder>> {
+                match self {
+                    $(TableId::$Event => Some(Box::new($event_module::Builder::default())),)*
+                    $(TableId::$Table)|* => None,
+                }
+            }
+        }
+    };
+}
+
+tables! {
+    events:
+        exec::Exec,
+        fork::Fork,
+        exit::Exit,
+        cgroup::Cgroup,
+        signal::Signal,
+        kill::Kill,
+        sample::Sample,
+    ; filled_by_user_space:
+        process::Process,
+        stack::Stack,
+        frame::Frame,
+        symbol::Symbol,
+        clock::Clock,
+        loss::Loss,
+}
+
+impl TableId {
+    /// The table of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<TableId> {
+        TableId::ALL.iter().copied().find(|id| id.name() == name)
+    }
+
+    /// The table's column of this name.
+    #[must_use]
+    pub fn column(self, name: &str) -> Option<&'static crate::Column> {
+        self.columns().iter().find(|column| column.name == name)
+    }
+}
+
+/// The reference of all tables, in Markdown. `docs/tables.md` is this text.
+#[must_use]
+pub fn reference() -> String {
+    let mut page = String::from(
+        "# Tables\n\n\
+         Generated from `schemas/` by `make docs`. Each table is a folder of Parquet segments in the\n\
+         recording. Times are nanoseconds since the Unix epoch; an unknown value is null.\n",
+    );
+    for id in TableId::ALL {
+        page += &format!("\n## {}\n\n{}\n\n", id.name(), id.doc().trim().replace("\n ", "\n"));
+        page += "| column | type | unit | |\n|---|---|---|---|\n";
+        for column in id.columns() {
+            page += &format!(
+                "| `{}` | {}{} | {} | {} |\n",
+                column.name,
+                match column.ty {
+                    crate::Type::I16 => "i16",
+                    crate::Type::I32 => "i32",
+                    crate::Type::I64 => "i64",
+                    crate::Type::Bool => "bool",
+                    crate::Type::Text => "text",
+                    crate::Type::Texts => "list of text",
+                    crate::Type::I64s => "list of i64",
+                },
+                if column.nullable { ", nullable" } else { "" },
+                column.kind.unit().unwrap_or(""),
+                column.doc.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|"),
+            );
+        }
+    }
+    page
+}

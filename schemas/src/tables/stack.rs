@@ -1,0 +1,18 @@
+//! Call stacks, each stored once. The kernel side hashes a stack and sends it only when it was not
+//! seen before; events carry the hash.
+
+table! {
+    /// A call stack. It may stand here more than once, always with the same frames.
+    pub struct Stack = "stack" {
+        /// When it was first seen.
+        ts: i64 as Time,
+        /// The hash of its frames, and for a user stack of its address space too.
+        id: i64 as Id,
+        /// The process whose stack it was first; null for a kernel stack.
+        pid: Option<i32> as Id,
+        /// The frames, the innermost first: ids in `frame`.
+        frames: Vec<i64> as Id,
+        /// Whether there may be more frames than the 127 that the kernel walks.
+        truncated: bool as Flag,
+    }
+}

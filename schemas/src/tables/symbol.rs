@@ -1,0 +1,20 @@
+//! Names of frames, resolved where the binaries are: on the recorded machine, at the end.
+
+table! {
+    /// A function at a frame. A frame with inlined calls has several rows.
+    pub struct Symbol = "symbol" {
+        /// The frame.
+        frame: i64 as Id,
+        /// 0 for the function that the frame lies in, 1 for the call inlined into it, and so on
+        /// inwards.
+        depth: i32 as Count,
+        /// The function's name, demangled.
+        name: String as Text,
+        /// Distance of the address from the function's start; null for inlined calls.
+        offset: Option<i64> as Bytes,
+        /// The source file, where debug information names it.
+        file: Option<String> as Text,
+        /// The line in that file.
+        line: Option<i32> as Count,
+    }
+}

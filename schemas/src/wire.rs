@@ -1,0 +1,408 @@
+//! How a row crosses from a BPF program to user space.
+//!
+//! A record in the ring buffer is a C struct that starts with a [`Header`]. [`wire!`] defines such a
+//! struct once, for both sides: the Rust struct is `repr(C)`, and [`c_header`] writes the C one that
+//! the programs in `bpf/` are compiled with. `zerocopy::IntoBytes` refuses a struct with padding, so
+//! the two cannot differ, and no uninitialised kernel byte can leave.
+//!
+//! Columns of changing length follow the struct within the same record. The struct holds a
+//! [`Loc`] for each: offset and length in one word, the kernel's own `__data_loc` of trace events
+//! (`include/trace/stages/stage1_struct_define.h`).
+
+use std::fmt::Write as _;
+use std::marker::PhantomData;
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::{TableId, Type};
+
+/// A value that a column can hold.
+pub trait Cell {
+    /// How it is stored.
+    const TYPE: Type;
+    /// Whether it can be unknown.
+    const NULLABLE: bool;
+}
+
+/// A type that a C struct can hold.
+pub trait Wire {
+    /// The C declaration of a member of this type.
+    fn declare(name: &str) -> String;
+}
+
+/// A struct that is shared with the BPF programs.
+pub trait Record: FromBytes + KnownLayout + Immutable {
+    /// The struct's C definition.
+    fn c_struct() -> String;
+}
+
+/// Defines a struct for both sides of the ring buffer.
+macro_rules! wire {
+    ($(#[doc = $doc:literal])* pub struct $Row:ident = $name:literal {
+        $($(#[doc = $cdoc:literal])* $col:ident: $ty:ty,)*
+    }) => {
+        $(#[doc = $doc])*
+        #[repr(C)]
+        #[derive(
+            Clone, Copy, Debug,
+            zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout, zerocopy::Immutable,
+        )]
+        pub struct $Row {
+            $($(#[doc = $cdoc])* pub $col: $ty,)*
+        }
+
+        impl $crate::wire::Record for $Row {
+            fn c_struct() -> String {
+                let mut c = format!("struct {}_event {{\n", $name);
+                $(c += &format!("\t{};\n", <$ty as $crate::wire::Wire>::declare(stringify!($col)));)*
+                c + "};\n"
+            }
+        }
+    };
+}
+
+/// What every record starts with.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct Header {
+    /// The record's table: a [`TableId`] as a number.
+    pub table: u32,
+    /// The CPU that made the record.
+    pub cpu: u32,
+}
+
+impl Wire for Header {
+    fn declare(name: &str) -> String {
+        format!("struct header {name}")
+    }
+}
+
+macro_rules! integers {
+    ($($rust:ty = $c:literal, $ty:ident;)*) => {$(
+        impl Wire for $rust {
+            fn declare(name: &str) -> String {
+                format!("{} {name}", $c)
+            }
+        }
+
+        impl Cell for $rust {
+            const TYPE: Type = Type::$ty;
+            const NULLABLE: bool = false;
+        }
+
+        impl Cell for Option<$rust> {
+            const TYPE: Type = Type::$ty;
+            const NULLABLE: bool = true;
+        }
+
+        impl Wire for Maybe<$rust> {
+            fn declare(name: &str) -> String {
+                format!("{} {name}", $c)
+            }
+        }
+
+        impl Cell for Maybe<$rust> {
+            const TYPE: Type = Type::$ty;
+            const NULLABLE: bool = true;
+        }
+
+        impl Maybe<$rust> {
+            /// The value, if it is known.
+            #[must_use]
+            pub fn get(self) -> Option<$rust> {
+                (self.0 != <$rust>::MIN).then_some(self.0)
+            }
+        }
+    )*};
+}
+
+integers! {
+    i16 = "__s16", I16;
+    i32 = "__s32", I32;
+    i64 = "__s64", I64;
+}
+
+/// An integer that may be unknown: its smallest value (`UNKNOWN_32` or `UNKNOWN_64` in C) stands for
+/// that and is stored as null.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct Maybe<T>(pub T);
+
+/// A moment on the monotonic clock (`bpf_ktime_get_ns`), in nanoseconds. Stored as Unix time: the
+/// builder adds the recording's fixed offset, so that differences stay exact.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct Monotonic(pub i64);
+
+impl Wire for Monotonic {
+    fn declare(name: &str) -> String {
+        i64::declare(name)
+    }
+}
+
+impl Cell for Monotonic {
+    const TYPE: Type = Type::I64;
+    const NULLABLE: bool = false;
+}
+
+/// Yes or no; anything but zero is yes.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct Flag(pub u32);
+
+impl Wire for Flag {
+    fn declare(name: &str) -> String {
+        format!("__u32 {name}")
+    }
+}
+
+impl Cell for Flag {
+    const TYPE: Type = Type::Bool;
+    const NULLABLE: bool = false;
+}
+
+/// Text of fixed room, NUL-terminated where it is shorter, as the kernel's `comm`. An empty text is
+/// unknown, and stored as null.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct Chars<const N: usize>(pub [u8; N]);
+
+/// A task's name: `TASK_COMM_LEN` is 16 in every kernel.
+pub type Comm = Chars<16>;
+
+impl<const N: usize> Wire for Chars<N> {
+    fn declare(name: &str) -> String {
+        format!("char {name}[{N}]")
+    }
+}
+
+impl<const N: usize> Cell for Chars<N> {
+    const TYPE: Type = Type::Text;
+    const NULLABLE: bool = true;
+}
+
+/// Where a column of changing length lies in its record: the length in the upper half, the offset
+/// from the record's start in the lower. Zero, or anything outside the record, is unknown.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct Loc<T> {
+    word: u32,
+    what: PhantomData<T>,
+}
+
+impl<T> Loc<T> {
+    /// A column of `length` bytes at `offset`.
+    #[must_use]
+    pub fn new(offset: u16, length: u16) -> Loc<T> {
+        Loc { word: u32::from(length) << 16 | u32::from(offset), what: PhantomData }
+    }
+
+    /// The column's bytes in `record`, if they are known.
+    #[must_use]
+    pub fn bytes(self, record: &[u8]) -> Option<&[u8]> {
+        if self.word == 0 {
+            return None;
+        }
+        let (start, len) = ((self.word & 0xffff) as usize, (self.word >> 16) as usize);
+        record.get(start..start + len)
+    }
+}
+
+impl<T> Wire for Loc<T> {
+    fn declare(name: &str) -> String {
+        format!("__u32 {name}")
+    }
+}
+
+/// Behind a [`Loc`]: one text, up to its NUL.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct Str;
+
+/// Behind a [`Loc`]: texts that each end with a NUL, as `/proc/PID/cmdline` gives them.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct Strs;
+
+/// Behind a [`Loc`]: a path's components, the last one first, each with its NUL: the order in which
+/// a walk up the dentries finds them.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct Components;
+
+/// Behind a [`Loc`]: 64-bit words, such as the addresses of a stack.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct Words;
+
+/// Behind a [`Loc`]: frames as `struct bpf_stack_build_id`.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct BuildIds;
+
+impl Cell for Loc<Str> {
+    const TYPE: Type = Type::Text;
+    const NULLABLE: bool = true;
+}
+
+impl Cell for Loc<Strs> {
+    const TYPE: Type = Type::Texts;
+    const NULLABLE: bool = true;
+}
+
+impl Cell for Loc<Components> {
+    const TYPE: Type = Type::Text;
+    const NULLABLE: bool = true;
+}
+
+macro_rules! owned_cells {
+    ($($ty:ty = $stored:ident, $nullable:literal;)*) => {$(
+        impl Cell for $ty {
+            const TYPE: Type = Type::$stored;
+            const NULLABLE: bool = $nullable;
+        }
+    )*};
+}
+
+owned_cells! {
+    bool = Bool, false;
+    String = Text, false;
+    Option<String> = Text, true;
+    Option<Vec<String>> = Texts, true;
+    Vec<i64> = I64s, false;
+}
+
+/// Why an event, or a part of one, is missing. Also the index of its counter in the kernel; 0 there
+/// counts the events that were seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The ring buffer had no room: user space did not keep up.
+    RingFull = 1,
+    /// A BPF map had no room for a call's state or a followed process.
+    MapFull = 2,
+    /// The stack could not be read; the event is there with a null stack.
+    StackUnreadable = 3,
+    /// The kernel did not run the program, since it ran on that CPU already
+    /// (`bpf_prog_info.recursion_misses`). Filters could not be asked: some of these events may be
+    /// of processes that are not recorded.
+    ProgramBusy = 4,
+    /// The record was read from the ring, but could not be written to disk.
+    WriteFailed = 5,
+}
+
+impl Reason {
+    /// Every reason.
+    pub const ALL: [Reason; 5] = [
+        Reason::RingFull,
+        Reason::MapFull,
+        Reason::StackUnreadable,
+        Reason::ProgramBusy,
+        Reason::WriteFailed,
+    ];
+
+    /// The reason as it stands in the recording.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Reason::RingFull => "ring full",
+            Reason::MapFull => "map full",
+            Reason::StackUnreadable => "stack unreadable",
+            Reason::ProgramBusy => "program busy",
+            Reason::WriteFailed => "write failed",
+        }
+    }
+
+    /// The reason that [`Reason::name`] gave `name`.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Reason> {
+        Reason::ALL.into_iter().find(|reason| reason.name() == name)
+    }
+
+    /// Whether the whole event is missing, and not only a part of it.
+    #[must_use]
+    pub fn loses_the_event(self) -> bool {
+        match self {
+            Reason::RingFull | Reason::MapFull | Reason::ProgramBusy | Reason::WriteFailed => true,
+            Reason::StackUnreadable => false,
+        }
+    }
+}
+
+/// How many counters each table has in the kernel: the events seen, then one per [`Reason`], rounded
+/// up to a power of two.
+pub const COUNTERS: usize = 8;
+
+wire! {
+    /// What the BPF programs are told when they are loaded: filters and sizes. Read-only for them.
+    pub struct Settings = "settings" {
+        /// Size of each ring buffer in bytes.
+        ring_bytes: i64,
+        /// Only tasks in this cgroup (v2) or below it: its id, or 0 for all.
+        cgroup: i64,
+        /// Depth of that cgroup below the root.
+        cgroup_level: i32,
+        /// Only tasks of this real uid, or -1 for all.
+        uid: i32,
+        /// Only tasks with this name, or empty for all.
+        comm: Comm,
+        /// Non-zero: only the processes in the map `targets`.
+        by_target: i32,
+        /// Non-zero: children of targets become targets.
+        follow: i32,
+        /// The recorder's own process, which is never recorded.
+        own_pid: i32,
+        /// Size of a page in bytes.
+        page_size: i32,
+        /// Exits of processes that lived shorter than this are left out, in nanoseconds.
+        min_duration: i64,
+        /// Non-zero: exits of single threads are recorded too.
+        thread_exits: i32,
+        /// Non-zero: ask the kernel for the build id of each user frame.
+        build_ids: i32,
+    }
+}
+
+wire! {
+    /// A stack that the kernel side saw for the first time, raw. User space turns it into rows of
+    /// `stack` and `frame`.
+    pub struct RawStack = "stack" {
+        /// Which table the record belongs to.
+        header: Header,
+        /// When it was first seen.
+        ts: Monotonic,
+        /// The hash of its frames, and for a user stack of its address space too.
+        id: i64,
+        /// Whose user stack it is; unknown for a kernel stack.
+        pid: Maybe<i32>,
+        /// Addresses, the innermost first.
+        frames: Loc<Words>,
+        /// The same frames by build id and file offset, as far as the kernel could tell.
+        build_ids: Loc<BuildIds>,
+        /// The thread in which it was first seen.
+        tid: i32,
+    }
+}
+
+/// The C header that the programs in `bpf/` include as `events.gen.h`.
+#[must_use]
+pub fn c_header() -> String {
+    let mut c = String::from(
+        "/* Written by build.rs from the table definitions of schemas/. */\n#pragma once\n\n\
+         #define UNKNOWN_32 ((__s32)0x80000000)\n#define UNKNOWN_64 ((__s64)0x8000000000000000ULL)\n\n\
+         struct header {\n\t__u32 table;\n\t__u32 cpu;\n};\n\n",
+    );
+    let _ = writeln!(c, "#define COUNTERS {COUNTERS}\n#define SEEN 0");
+    for reason in Reason::ALL {
+        let name = reason.name().replace(' ', "_").to_uppercase();
+        let _ = writeln!(c, "#define {name} {}", reason as u32);
+    }
+    let _ = writeln!(c, "\n#define TABLES {}", TableId::ALL.len());
+    for id in TableId::ALL {
+        let _ = writeln!(c, "#define TABLE_{} {}", id.name().to_uppercase(), *id as u32);
+    }
+    c.push('\n');
+    c += &Settings::c_struct();
+    c += &RawStack::c_struct();
+    for id in TableId::ALL {
+        if let Some(definition) = id.c_struct() {
+            c.push('\n');
+            c += &definition;
+        }
+    }
+    c
+}
