@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
  * Keeps `targets` true while processes come and go: children of targets become targets, before they
  * first run, and the dead leave. Attached only where there are targets.
@@ -36,4 +36,4 @@ int BPF_PROG(follow_free, struct task_struct *task)
 	return 0;
 }
 
-char LICENSE[] SEC("license") = "GPL";
+char LICENSE[] SEC("license") = "Dual MIT/GPL";

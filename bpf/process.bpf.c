@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
  * The lives of processes: fork, exec, exit, and the cgroups that are made for them.
  *
@@ -11,6 +11,7 @@
 #define FILENAME_BYTES 1024
 #define CWD_BYTES 512
 #define CWD_COMPONENTS 24
+#define CWD_STEPS (CWD_COMPONENTS + 16) /* mount points on the way, and the root, are steps too */
 #define NAME_BYTES 256 /* NAME_MAX and the NUL */
 
 SEC("raw_tp/sched_process_fork")
@@ -59,6 +60,7 @@ struct walk {
 	struct vfsmount *root_mnt;
 	struct dentry *root;
 	__u64 length;
+	__u64 components;
 };
 
 struct {
@@ -103,12 +105,13 @@ __noinline int walk_step(void)
 	parent = BPF_CORE_READ(dentry, d_parent);
 	if (dentry == parent)
 		return DONE;
-	if (walk->length >= CWD_BYTES)
+	if (walk->length >= CWD_BYTES || walk->components >= CWD_COMPONENTS)
 		return TOO_LONG;
 	part = bpf_probe_read_kernel_str(record->cwd + (walk->length & (CWD_BYTES - 1)), NAME_BYTES,
 					 BPF_CORE_READ(dentry, d_name.name));
 	if (part <= 0)
 		return TOO_LONG;
+	walk->components++;
 	walk->length += part;
 	walk->dentry = parent;
 	return ON;
@@ -130,12 +133,15 @@ static __always_inline __u32 working_directory(struct task_struct *task, struct 
 	walk->root_mnt = BPF_CORE_READ(task, fs, root.mnt);
 	walk->root = BPF_CORE_READ(task, fs, root.dentry);
 	walk->length = 0;
-	for (int i = 0; i < CWD_COMPONENTS; i++) {
+	walk->components = 0;
+	for (int i = 0; i < CWD_STEPS; i++) {
 		int step = walk_step();
 
 		if (step == TOO_LONG)
 			return 0;
 		if (step == DONE) {
+			if (walk->length > CWD_BYTES)
+				return 0;
 			if (walk->length)
 				return (__u32)walk->length;
 			record->cwd[0] = 0;
@@ -332,4 +338,4 @@ int BPF_PROG(on_cgroup_mkdir, struct cgroup *group, const char *path)
 	return 0;
 }
 
-char LICENSE[] SEC("license") = "GPL";
+char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
  * Signals: each one that the kernel generates, and each call that sends one, with its result.
  */
@@ -208,4 +208,4 @@ int BPF_PROG(leave_any, struct pt_regs *regs, long result)
 	return leave(result);
 }
 
-char LICENSE[] SEC("license") = "GPL";
+char LICENSE[] SEC("license") = "Dual MIT/GPL";

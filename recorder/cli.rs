@@ -93,3 +93,15 @@ fn duration(text: &str) -> Result<Duration, String> {
         Ok(_) | Err(_) => Err("expected a time longer than zero".to_owned()),
     }
 }
+
+/// What is wrong with the command line, and the tip if clap has one, in one line.
+pub fn in_one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let mut lines = text.lines().map(str::trim);
+    let first = lines.next().unwrap_or_default();
+    let first = first.strip_prefix("error: ").unwrap_or(first);
+    match lines.find_map(|line| line.strip_prefix("tip: ")) {
+        Some(tip) => format!("{first} ({tip})"),
+        None => first.to_owned(),
+    }
+}

@@ -22,6 +22,7 @@ use zerocopy::FromBytes as _;
 
 use crate::clocks;
 use crate::maps::Maps;
+use crate::missed::Watched;
 use crate::stacks::{Frames, Stacks};
 use crate::writer::{Batch, Shared};
 
@@ -43,6 +44,8 @@ pub struct Drain {
     pub writer: Sender<Batch>,
     /// What the other threads want to know.
     pub progress: Shared,
+    /// The programs, to be asked what the kernel did not run.
+    pub programs: Vec<Watched>,
     /// Set when the programs are detached: what is in the rings is then the last.
     pub finish: Arc<AtomicBool>,
 }
@@ -53,7 +56,7 @@ impl Drain {
     ///
     /// # Errors
     /// If the rings cannot be mapped or the counters not read.
-    pub fn run(self, first: &[Vec<u8>]) -> Result<Frames> {
+    pub fn run(mut self, first: &[Vec<u8>]) -> Result<Frames> {
         let mut losses = Losses::new(&self)?;
         let tables = RefCell::new(Tables::new(&self));
         for record in first {
@@ -75,7 +78,7 @@ impl Drain {
             if over || flushed.elapsed() >= FLUSH {
                 flushed = Instant::now();
                 tables.borrow_mut().flush();
-                losses.note(&self, &tables.borrow())?;
+                losses.note(&mut self, &tables.borrow())?;
             }
             if over {
                 break;
@@ -201,6 +204,8 @@ impl Tables {
 struct Losses {
     since: i64,
     lost: Vec<Vec<u64>>,
+    /// Per table, how often the kernel did not run its programs.
+    missed: Vec<u64>,
 }
 
 impl Losses {
@@ -211,13 +216,17 @@ impl Losses {
                 lost.push(drain.maps.counter(*table, reason as usize)?);
             }
         }
-        Ok(Losses { since: clocks::monotonic() + drain.epoch, lost })
+        Ok(Losses { since: clocks::monotonic() + drain.epoch, lost, missed: vec![0; TableId::ALL.len()] })
     }
 
     /// Writes down what was lost since the last time, what the clocks show, and the totals.
-    fn note(&mut self, drain: &Drain, tables: &Tables) -> Result<()> {
+    fn note(&mut self, drain: &mut Drain, tables: &Tables) -> Result<()> {
         let now = clocks::monotonic() + drain.epoch;
         let mut rows = loss::Builder::default();
+        let mut missed = vec![0; TableId::ALL.len()];
+        for program in &mut drain.programs {
+            missed[program.table as usize] += program.missed().context("asking a BPF program")?;
+        }
         let mut last = self.lost.iter_mut();
         for table in TableId::ALL {
             let mut lost_events = 0;
@@ -242,7 +251,23 @@ impl Losses {
                 }
                 *last = counts;
             }
-            let seen: u64 = drain.maps.counter(*table, 0)?.iter().sum();
+            let missed = missed[*table as usize];
+            if missed > 0 {
+                rows.append(
+                    &Loss {
+                        ts: self.since,
+                        end: now,
+                        table: table.name().to_owned(),
+                        cpu: None,
+                        count: missed as i64,
+                        reason: Reason::ProgramBusy.name().to_owned(),
+                    },
+                    &Default::default(),
+                );
+                self.missed[*table as usize] += missed;
+                lost_events += missed;
+            }
+            let seen = drain.maps.counter(*table, 0)?.iter().sum::<u64>() + self.missed[*table as usize];
             let mut progress = drain.progress.lock().expect("no thread panicked");
             if seen > 0 {
                 let total = progress.totals.entry(*table).or_default();

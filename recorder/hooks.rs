@@ -5,6 +5,7 @@
 //! object. The first hook that the kernel gives is used, and the manifest says which. Programs that
 //! the kernel would refuse must not be loaded, so a tracer's object is opened anew for each try.
 
+use std::ffi::OsStr;
 use std::fmt;
 
 use anyhow::{Context as _, Result, bail};
@@ -15,7 +16,8 @@ use lookback_schemas::wire::Settings;
 
 use crate::cli::Args;
 use crate::maps::Maps;
-use crate::{privileges, session, tracers};
+use crate::missed::Watched;
+use crate::{privileges, session, targets, tracers};
 
 /// A tracer, as it describes itself.
 #[derive(Debug)]
@@ -46,10 +48,17 @@ pub struct Feed {
 pub struct Hook {
     /// The kind of hook and the kernel's name for it, for people.
     pub name: &'static str,
-    /// The programs in the tracer's object that belong to it.
-    pub programs: &'static [&'static str],
+    /// The programs in the tracer's object that belong to it, and the table whose rows each makes.
+    pub programs: &'static [(&'static str, TableId)],
     /// How they are attached.
     pub attach: Attach,
+}
+
+impl Hook {
+    /// The table whose rows a program makes, if the program belongs to this hook.
+    fn table_of(&self, program: &OsStr) -> Option<TableId> {
+        self.programs.iter().find(|(name, _)| program == *name).map(|(_, table)| *table)
+    }
 }
 
 /// How a hook's programs are attached.
@@ -65,6 +74,8 @@ pub enum Attach {
 pub struct Attached {
     /// Which hook serves each feed.
     pub hooks: Vec<manifest::Hook>,
+    /// The programs, for those who count what the kernel did not run.
+    pub programs: Vec<Watched>,
     /// The programs in the kernel; they go with the links.
     _links: Vec<Link>,
     _object: Object,
@@ -98,7 +109,7 @@ pub fn attach(tracer: &Tracer, environment: &Environment<'_>) -> Result<Attached
         let hooks: Vec<&Hook> =
             tracer.feeds.iter().zip(&chosen).map(|(feed, index)| &feed.hooks[*index]).collect();
         let (feed, error) = match try_attach(tracer, &hooks, environment) {
-            Ok((object, links)) => {
+            Ok(Loaded { object, links, programs }) => {
                 let hooks = tracer
                     .feeds
                     .iter()
@@ -108,7 +119,7 @@ pub fn attach(tracer: &Tracer, environment: &Environment<'_>) -> Result<Attached
                         hook: hook.name.to_owned(),
                     })
                     .collect();
-                return Ok(Attached { hooks, _links: links, _object: object });
+                return Ok(Attached { hooks, programs, _links: links, _object: object });
             }
             Err(failure) => failure,
         };
@@ -126,21 +137,31 @@ pub fn attach(tracer: &Tracer, environment: &Environment<'_>) -> Result<Attached
     }
 }
 
+/// An object that was loaded and attached.
+struct Loaded {
+    object: Object,
+    links: Vec<Link>,
+    programs: Vec<Watched>,
+}
+
 /// Loads and attaches just these hooks, one per feed; or tells which feed failed.
 fn try_attach(
     tracer: &Tracer,
     hooks: &[&Hook],
     environment: &Environment<'_>,
-) -> Result<(Object, Vec<Link>), (usize, anyhow::Error)> {
+) -> Result<Loaded, (usize, anyhow::Error)> {
     let last = hooks.len() - 1;
     // A missing tracepoint is found before the load, which would not tell which program it minds.
     for (feed, hook) in hooks.iter().enumerate() {
         check_tracepoints(tracer, hook).map_err(|error| (feed, error))?;
     }
     let object = load(tracer, hooks, environment).map_err(|error| (last, error))?;
-    let mut links = Vec::new();
+    let (mut links, mut programs) = (Vec::new(), Vec::new());
     for (feed, hook) in hooks.iter().enumerate() {
-        for program in object.progs_mut().filter(|p| hook.programs.iter().any(|n| p.name() == *n)) {
+        for program in object.progs_mut() {
+            let Some(table) = hook.table_of(program.name()) else { continue };
+            let watched = Watched::new(table, &program).context("no descriptor is left");
+            programs.push(watched.map_err(|error| (feed, error))?);
             let attached = match hook.attach {
                 Attach::BySection => program.attach().map(|link| links.push(link)).map_err(Into::into),
                 Attach::PerfEvents(open) => {
@@ -152,7 +173,7 @@ fn try_attach(
                 .map_err(|error| (feed, error))?;
         }
     }
-    Ok((object, links))
+    Ok(Loaded { object, links, programs })
 }
 
 fn load(tracer: &Tracer, hooks: &[&Hook], environment: &Environment<'_>) -> Result<Object> {
@@ -161,7 +182,7 @@ fn load(tracer: &Tracer, hooks: &[&Hook], environment: &Environment<'_>) -> Resu
         .open_memory(tracer.object)
         .context("cannot read the BPF object")?;
     for mut program in open.progs_mut() {
-        let wanted = hooks.iter().any(|hook| hook.programs.iter().any(|n| program.name() == *n));
+        let wanted = hooks.iter().any(|hook| hook.table_of(program.name()).is_some());
         program.set_autoload(wanted);
     }
     environment.maps.share(&mut open, environment.settings)?;
@@ -176,7 +197,7 @@ fn check_tracepoints(tracer: &Tracer, hook: &Hook) -> Result<()> {
     for program in object.progs() {
         let section = program.section().to_string_lossy().into_owned();
         let Some(tracepoint) = section.strip_prefix("tp/") else { continue };
-        if !hook.programs.iter().any(|name| program.name() == *name) {
+        if hook.table_of(program.name()).is_none() {
             continue;
         }
         let Some(events) = tracing_events() else {
@@ -256,7 +277,7 @@ pub fn list(args: &Args) -> Result<u8> {
     privileges::check()?;
     session::quieten_libbpf(args.verbose);
     let (maps, ring_bytes) = Maps::create(Some(4096))?;
-    let mut settings = session::settings(args, ring_bytes)?;
+    let mut settings = targets::settings(args, ring_bytes)?;
     settings.by_target = 1;
     for tracer in tracers::ALL {
         let environment =

@@ -12,6 +12,7 @@ mod drain;
 mod hooks;
 mod mappings;
 mod maps;
+mod missed;
 mod output;
 mod privileges;
 mod progress;
@@ -33,7 +34,15 @@ use clap::Parser as _;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let args = cli::Args::parse();
+    let args = match cli::Args::try_parse() {
+        Ok(args) => args,
+        Err(error) if error.use_stderr() => {
+            eprintln!("record: {}", cli::in_one_line(&error));
+            return ExitCode::from(2);
+        }
+        // --help and --version.
+        Err(error) => error.exit(),
+    };
     let result = if args.list { hooks::list(&args) } else { session::record(&args) };
     match result {
         Ok(status) => ExitCode::from(status),

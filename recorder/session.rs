@@ -1,7 +1,7 @@
 //! A recording from beginning to end.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use crossbeam_channel::Sender;
 use lookback_schemas::manifest::{self, End, Filters, Host, Manifest, Symbols};
-use lookback_schemas::wire::Settings;
 use lookback_schemas::{FORMAT_VERSION, TableId};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -20,8 +19,10 @@ use crate::command::{self, Running, Waiting};
 use crate::drain::Drain;
 use crate::hooks::{Attached, Environment, Tracer, attach};
 use crate::maps::Maps;
+use crate::missed::Watched;
 use crate::progress::{self, Line};
 use crate::stacks::Frames;
+use crate::tracers::Choice;
 use crate::writer::{Batch, Progress, Shared, Writer};
 use crate::{clocks, hooks, output, privileges, snapshot, symbols, targets, tracers};
 
@@ -31,8 +32,6 @@ const TICK: Duration = Duration::from_millis(50);
 const MANIFEST: Duration = Duration::from_secs(5);
 /// Programs that run while they are detached are done by then.
 const SETTLE: Duration = Duration::from_millis(20);
-
-pub use targets::settings;
 
 /// Records, as the command line says. The result is the exit status: the command's, or 0.
 ///
@@ -48,64 +47,37 @@ pub fn record(args: &Args) -> Result<u8> {
 
     let (maps, ring_bytes) = Maps::create(args.buffer.map(|size| size.as_u64()))?;
     let maps = Arc::new(maps);
-    let settings = settings(args, ring_bytes)?;
+    let settings = targets::settings(args, ring_bytes)?;
     let environment = Environment { maps: &maps, settings: &settings, frequency: args.frequency };
     let waiting = match args.command.as_slice() {
         [] => None,
         command => Some(Waiting::start(command)?),
     };
+    let by_target = settings.by_target != 0;
+    let mut following = by_target.then(|| attach(&tracers::FOLLOW, &environment)).transpose()?;
+    let started = waiting.as_ref().map(|waiting| waiting.pid);
+    let pids: Vec<i32> = args.pid.iter().copied().chain(started).collect();
+    targets::add(&maps, &pids, settings.follow != 0)?;
+    let (mut attached, reports) = attach_all(&choices, &environment)?;
 
-    let mut following = None;
-    if settings.by_target != 0 {
-        following = Some(attach(&tracers::FOLLOW, &environment)?);
-        let mut pids = args.pid.clone();
-        pids.extend(waiting.as_ref().map(|waiting| waiting.pid));
-        targets::add(&maps, &pids, settings.follow != 0)?;
-    }
-    let mut attached: Vec<(&'static Tracer, Attached)> = Vec::new();
-    let mut reports = Vec::new();
-    for choice in choices {
-        let tracer = choice.tracer;
-        let report = |hooks, failed| manifest::Tracer {
-            name: tracer.name.to_owned(),
-            tables: tracer.tables.iter().map(|table| table.name().to_owned()).collect(),
-            hooks,
-            failed,
-        };
-        match attach(tracer, &environment) {
-            Ok(tracing) => {
-                reports.push(report(tracing.hooks.clone(), None));
-                attached.push((tracer, tracing));
-            }
-            Err(error) if choice.by_name => return Err(error),
-            Err(error) => {
-                eprintln!("record: going on without `{}`: {error:#}", tracer.name);
-                reports.push(report(Vec::new(), Some(format!("{error:#}"))));
-            }
-        }
-    }
-    if attached.is_empty() {
-        bail!("no tracer could attach");
-    }
-
-    let manifest = new_manifest(args, reports);
-    output::create(&directory)?;
-    if let Err(error) = manifest.write(&directory, true) {
-        // Nothing half-written: there is nothing in it yet.
-        let _ = std::fs::remove_dir_all(&directory);
-        return Err(error).context("cannot begin the recording");
-    }
-    let mut recording = Recording::start(directory, manifest, Arc::clone(&maps))?;
+    let manifest = begin(&directory, args, reports)?;
+    let tracings = attached.iter_mut().map(|(_, tracing)| tracing).chain(&mut following);
+    let programs = tracings.flat_map(|tracing| std::mem::take(&mut tracing.programs)).collect();
+    let mut recording = Recording::start(directory, manifest, Arc::clone(&maps), programs)?;
     let present = snapshot::processes(recording.manifest.epoch, &maps, &settings);
     recording.send(TableId::Process, present);
 
     let mut command = waiting.map(Waiting::go).transpose();
-    let names: Vec<&'static Tracer> = attached.iter().map(|(tracer, _)| *tracer).collect();
-    let mut line = Line::start(names.clone(), args.quiet);
+    let tracers: Vec<&'static Tracer> = attached.iter().map(|(tracer, _)| *tracer).collect();
+    let mut line = Line::start(tracers.clone(), args.quiet);
     let ended = match &mut command {
         Ok(command) => {
-            let until = args.duration.map(|duration| recording.began + duration);
-            recording.watch(until, command.as_mut(), &maps, &settings, &mut signals, &mut line)
+            let until = Until {
+                time: args.duration.map(|duration| recording.began + duration),
+                targets: (by_target && command.is_none()).then_some(&*maps),
+                command: command.as_mut(),
+            };
+            recording.watch(until, &mut signals, &mut line)
         }
         Err(_) => Ended::Failed("the command could not be started".to_owned()),
     };
@@ -117,9 +89,16 @@ pub fn record(args: &Args) -> Result<u8> {
     line.clear();
 
     let (directory, progress) = result?;
-    let mut command = command?;
+    let mut command = match command {
+        Ok(command) => command,
+        Err(error) => {
+            // Nothing half-written: nothing was recorded.
+            let _ = std::fs::remove_dir_all(&directory);
+            return Err(error);
+        }
+    };
     if !args.quiet {
-        progress::summary(&directory, recorded, &names, &progress);
+        progress::summary(&directory, recorded, &tracers, &progress);
     }
     if let Ended::Failed(error) = &ended {
         bail!("recording ended early: {error}");
@@ -131,6 +110,64 @@ pub fn record(args: &Args) -> Result<u8> {
         Some(status) => Ok(command::status_code(status)),
         None => Ok(0),
     }
+}
+
+/// The tracers that are attached.
+type Tracing = Vec<(&'static Tracer, Attached)>;
+
+/// Attaches the chosen tracers. One that cannot is left out with a message, unless the user named it.
+fn attach_all(
+    choices: &[Choice],
+    environment: &Environment<'_>,
+) -> Result<(Tracing, Vec<manifest::Tracer>)> {
+    let mut attached = Vec::new();
+    let mut reports = Vec::new();
+    for Choice { tracer, by_name } in choices {
+        let mut report = manifest::Tracer {
+            name: tracer.name.to_owned(),
+            tables: tracer.tables.iter().map(|table| table.name().to_owned()).collect(),
+            hooks: Vec::new(),
+            failed: None,
+        };
+        match attach(tracer, environment) {
+            Ok(tracing) => {
+                report.hooks.clone_from(&tracing.hooks);
+                attached.push((*tracer, tracing));
+            }
+            Err(error) if *by_name => return Err(error),
+            Err(error) => {
+                eprintln!("record: going on without `{}`: {error:#}", tracer.name);
+                report.failed = Some(format!("{error:#}"));
+            }
+        }
+        reports.push(report);
+    }
+    if attached.is_empty() {
+        bail!("no tracer could attach");
+    }
+    Ok((attached, reports))
+}
+
+/// Creates the directory with its first manifest.
+fn begin(directory: &Path, args: &Args, tracers: Vec<manifest::Tracer>) -> Result<Manifest> {
+    let manifest = new_manifest(args, tracers);
+    output::create(directory)?;
+    if let Err(error) = manifest.write(directory, true) {
+        // Nothing half-written: there is nothing in it yet.
+        let _ = std::fs::remove_dir_all(directory);
+        return Err(error).context("cannot begin the recording");
+    }
+    Ok(manifest)
+}
+
+/// What a recording waits for, beside signals.
+struct Until<'a> {
+    /// This moment.
+    time: Option<Instant>,
+    /// The end of the last of these processes.
+    targets: Option<&'a Maps>,
+    /// The end of the command.
+    command: Option<&'a mut Running>,
 }
 
 /// Why a recording ended.
@@ -171,7 +208,12 @@ struct Recording {
 }
 
 impl Recording {
-    fn start(directory: PathBuf, manifest: Manifest, maps: Arc<Maps>) -> Result<Recording> {
+    fn start(
+        directory: PathBuf,
+        manifest: Manifest,
+        maps: Arc<Maps>,
+        programs: Vec<Watched>,
+    ) -> Result<Recording> {
         let progress = Arc::new(Mutex::new(Progress::default()));
         let finish = Arc::new(AtomicBool::new(false));
         let epoch = manifest.epoch;
@@ -181,6 +223,7 @@ impl Recording {
             epoch,
             writer: batches.clone(),
             progress: Arc::clone(&progress),
+            programs,
             finish: Arc::clone(&finish),
         };
         let drain = std::thread::Builder::new()
@@ -199,32 +242,24 @@ impl Recording {
     }
 
     /// Waits for the end.
-    fn watch(
-        &mut self,
-        until: Option<Instant>,
-        mut command: Option<&mut Running>,
-        maps: &Maps,
-        settings: &Settings,
-        signals: &mut Signals,
-        line: &mut Line,
-    ) -> Ended {
+    fn watch(&mut self, mut until: Until<'_>, signals: &mut Signals, line: &mut Line) -> Ended {
         let mut written = Instant::now();
         loop {
             if let Some(signal) = signals.pending().next() {
-                if let Some(command) = &command {
+                if let Some(command) = &until.command {
                     command.signal(signal);
                 }
                 return if signal == SIGINT { Ended::Interrupt } else { Ended::Terminate };
             }
-            if until.is_some_and(|until| Instant::now() >= until) {
+            if until.time.is_some_and(|time| Instant::now() >= time) {
                 return Ended::Duration;
             }
-            match command.as_mut().map(|command| command.ended()).transpose() {
+            match until.command.as_mut().map(|command| command.ended()).transpose() {
                 Ok(Some(Some(_))) => return Ended::Command,
                 Ok(Some(None) | None) => {}
                 Err(error) => return Ended::Failed(format!("{error:#}")),
             }
-            if command.is_none() && settings.by_target != 0 && !maps.has_targets() {
+            if until.targets.is_some_and(|maps| !maps.has_targets()) {
                 return Ended::Processes;
             }
             if self.drain.as_ref().is_none_or(JoinHandle::is_finished) {
@@ -241,7 +276,8 @@ impl Recording {
                     return Ended::Failed(format!("{error:#}"));
                 }
             }
-            let left = until.map_or(TICK, |until| until.saturating_duration_since(Instant::now()));
+            let now = Instant::now();
+            let left = until.time.map_or(TICK, |time| time.saturating_duration_since(now));
             std::thread::sleep(left.min(TICK));
         }
     }

@@ -56,16 +56,14 @@ pub fn add(maps: &Maps, pids: &[i32], follow: bool) -> Result<()> {
     for pid in pids {
         maps.add_target(*pid)?;
     }
-    while follow {
-        let mut found = false;
+    let mut look_again = follow;
+    while look_again {
+        look_again = false;
         for (pid, parent) in parents() {
             if !maps.is_target(pid) && maps.is_target(parent) {
                 maps.add_target(pid)?;
-                found = true;
+                look_again = true;
             }
-        }
-        if !found {
-            break;
         }
     }
     Ok(())

@@ -5,6 +5,7 @@ mod profile;
 mod signal;
 
 use anyhow::{Result, bail};
+use lookback_schemas::TableId;
 
 use crate::hooks::{Attach, Feed, Hook, Tracer};
 
@@ -39,7 +40,7 @@ pub const FOLLOW: Tracer = Tracer {
         gives: "children of recorded processes",
         hooks: &[Hook {
             name: "raw tracepoints sched_process_fork, sched_process_free",
-            programs: &["follow_fork", "follow_free"],
+            programs: &[("follow_fork", TableId::Fork), ("follow_free", TableId::Fork)],
             attach: Attach::BySection,
         }],
     }],

@@ -15,7 +15,7 @@ pub const TRACER: Tracer = Tracer {
             gives: "fork, exec and exit",
             hooks: &[Hook {
                 name: "raw tracepoints sched_process_fork, _exec, _exit",
-                programs: &["on_fork", "on_exec", "on_exit"],
+                programs: &[("on_fork", TableId::Fork), ("on_exec", TableId::Exec), ("on_exit", TableId::Exit)],
                 attach: Attach::BySection,
             }],
         },
@@ -23,7 +23,7 @@ pub const TRACER: Tracer = Tracer {
             gives: "new cgroups",
             hooks: &[Hook {
                 name: "raw tracepoint cgroup_mkdir",
-                programs: &["on_cgroup_mkdir"],
+                programs: &[("on_cgroup_mkdir", TableId::Cgroup)],
                 attach: Attach::BySection,
             }],
         },

@@ -27,12 +27,12 @@ pub const TRACER: Tracer = Tracer {
         hooks: &[
             Hook {
                 name: "perf event cycles",
-                programs: &["sample"],
+                programs: &[("sample", TableId::Sample)],
                 attach: Attach::PerfEvents(cycles),
             },
             Hook {
                 name: "perf event cpu-clock",
-                programs: &["sample"],
+                programs: &[("sample", TableId::Sample)],
                 attach: Attach::PerfEvents(cpu_clock),
             },
         ],

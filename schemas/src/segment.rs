@@ -170,6 +170,14 @@ impl SegmentWriter {
     }
 
     fn append(&mut self, batch: &RecordBatch) -> Result<(), Error> {
+        self.append_row_group(batch).inspect_err(|_| {
+            // A full disk is the likely reason: give back what the half-written row group took, so
+            // that there is room for saying so. The sidecar does not cover it anyway.
+            let _ = self.writer.inner().set_len(self.bytes);
+        })
+    }
+
+    fn append_row_group(&mut self, batch: &RecordBatch) -> Result<(), Error> {
         self.writer
             .write(batch)
             .and_then(|()| self.writer.flush())
@@ -363,7 +371,7 @@ fn check_extent(
             let start = chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset());
             let size = chunk.compressed_size();
             let end = start.checked_add(size);
-            if start < 4 || size < 0 || !end.is_some_and(|end| end as u64 <= length) {
+            if start < 4 || size < 0 || end.is_none_or(|end| end as u64 > length) {
                 return Err(damaged("it is shorter than its footer says"));
             }
             if chunk.num_values() < 0 || chunk.uncompressed_size() < 0 {
