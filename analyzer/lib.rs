@@ -1,0 +1,36 @@
+//! Looking back at what `record` recorded: everything behind the program `analyze`.
+//!
+//! A recording is self-contained: the reports in this crate read its tables and nothing else, so
+//! they run on any machine, without privileges, long after the processes are gone. Each report is
+//! one module:
+//!
+//! - [`info`] and [`check`] tell what a recording is and whether it is whole;
+//! - [`processes`], [`signals`], [`flamegraph`] and [`histogram`] answer questions;
+//! - [`cat`] prints the rows of any table.
+//!
+//! They share how a recording is narrowed down ([`window`] in time, [`scope`] to processes), how
+//! its rows are put into order ([`timeline`]), who a pid was at a time ([`lifetimes`]), what is
+//! missing ([`losses`]), and how rows are printed ([`render`]).
+#![cfg(feature = "analyze")]
+#![warn(missing_docs)]
+
+pub mod cat;
+pub mod check;
+pub mod cli;
+pub mod codes;
+pub mod flamegraph;
+pub mod histogram;
+pub mod info;
+pub mod lifetimes;
+pub mod losses;
+pub mod processes;
+pub mod render;
+pub mod scope;
+pub mod signals;
+pub mod timeline;
+pub mod window;
+
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod made;

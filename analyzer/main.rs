@@ -1,1 +1,18 @@
-fn main(){}
+//! `analyze`: answers questions from a recording. See the library `analyzer`.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    analyzer::cli::quiet_decoder();
+    let cli = analyzer::cli::Cli::parse();
+    match analyzer::cli::run(cli) {
+        Ok(code) => code,
+        Err(error) if analyzer::render::reader_left(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("analyze: {}", analyzer::render::escaped(&format!("{error:#}")));
+            ExitCode::from(2)
+        }
+    }
+}

@@ -70,8 +70,13 @@ fn wait(pid: &PipeWriter, gate: &PipeReader, own_end: i32) -> std::io::Result<()
     // SAFETY: this process's copy of the gate's writing end; only the recorder's may keep the pipe
     // open, or this process would outlive a recorder that was killed.
     unsafe { libc::close(own_end) };
-    pid.write_all(&std::process::id().to_ne_bytes())?;
-    gate.read_exact(&mut [0])
+    let told = pid.write_all(&std::process::id().to_ne_bytes());
+    if told.and_then(|()| gate.read_exact(&mut [0])).is_err() {
+        // The recorder is gone. An error would be for it, and the standard library aborts over it.
+        // SAFETY: no memory is involved.
+        unsafe { libc::_exit(255) };
+    }
+    Ok(())
 }
 
 impl Running {

@@ -27,9 +27,12 @@ pub fn processes(epoch: i64, maps: &Maps, settings: &Settings) -> RecordBatch {
             continue;
         }
         let folder = cgroup_folder(&process, root.as_deref());
-        if let Some(row) = row(&process, boot, folder.as_deref())
-            && wanted(&row, folder.as_deref(), settings)
-        {
+        let Some(mut row) = row(&process, boot, folder.as_deref()) else { continue };
+        if row.ppid == settings.own_pid {
+            // The command that waits to be let go: still a copy of this program.
+            (row.comm, row.exe, row.argv) = (None, None, None);
+        }
+        if wanted(&row, folder.as_deref(), settings) {
             rows.append(&row, &Default::default());
         }
     }

@@ -13,6 +13,7 @@
 //! and renamed over it.
 
 use std::fs::File;
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,6 +31,7 @@ use parquet::file::metadata::{
     FileMetaData, ParquetMetaData, ParquetMetaDataReader, ParquetMetaDataWriter,
 };
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::reader::{ChunkReader, Length};
 use parquet::schema::types::{ColumnPath, SchemaDescPtr};
 
 use crate::{Column, Error, Kind, TableId, Type, cell, manifest};
@@ -88,14 +90,38 @@ impl TableWriter {
     /// Adds the batch as a row group. When this returns, the rows survive the end of this process.
     ///
     /// # Errors
-    /// If it cannot be written. The rows of earlier batches stay readable; the segment is given up,
-    /// and the next batch starts another.
+    /// As [`add`](TableWriter::add).
     pub fn append(&mut self, batch: &RecordBatch) -> Result<(), Error> {
+        self.add(batch)?;
+        self.flush()
+    }
+
+    /// Adds the batch to the open row group. Its rows are encoded, but on disk only with the next
+    /// [`flush`](TableWriter::flush), which a full row group brings about by itself.
+    ///
+    /// # Errors
+    /// If it cannot be written. The rows of earlier row groups stay readable; the segment is given
+    /// up with the open one, and the next batch starts another.
+    pub fn add(&mut self, batch: &RecordBatch) -> Result<(), Error> {
         let mut segment = match self.segment.take() {
             Some(segment) => segment,
             None => self.next_segment()?,
         };
-        segment.append(batch)?;
+        segment.add(batch)?;
+        let full = segment.open_rows >= ROW_GROUP_ROWS;
+        self.segment = Some(segment);
+        if full { self.flush() } else { Ok(()) }
+    }
+
+    /// Ends the open row group. When this returns, its rows survive the end of this process.
+    ///
+    /// # Errors
+    /// As [`add`](TableWriter::add).
+    pub fn flush(&mut self) -> Result<(), Error> {
+        let Some(mut segment) = self.segment.take() else { return Ok(()) };
+        if segment.open_rows > 0 {
+            segment.flush()?;
+        }
         if segment.bytes >= self.rotation.bytes || segment.opened.elapsed() >= self.rotation.age {
             self.closed_bytes += segment.finish()?;
         } else {
@@ -104,13 +130,22 @@ impl TableWriter {
         Ok(())
     }
 
+    /// Rows of the open row group.
+    #[must_use]
+    pub fn open_rows(&self) -> usize {
+        self.segment.as_ref().map_or(0, |segment| segment.open_rows)
+    }
+
     /// Ends the current segment if it is older than the rotation allows, for tables that have
     /// gone quiet.
     ///
     /// # Errors
-    /// As [`append`](TableWriter::append).
+    /// As [`add`](TableWriter::add).
     pub fn rotate_if_old(&mut self) -> Result<(), Error> {
-        match self.segment.take_if(|segment| segment.opened.elapsed() >= self.rotation.age) {
+        let old = |segment: &mut SegmentWriter| {
+            segment.open_rows == 0 && segment.opened.elapsed() >= self.rotation.age
+        };
+        match self.segment.take_if(old) {
             Some(segment) => {
                 self.closed_bytes += segment.finish()?;
                 Ok(())
@@ -122,7 +157,7 @@ impl TableWriter {
     /// Ends the current segment. The writer can go on with another one.
     ///
     /// # Errors
-    /// As [`append`](TableWriter::append).
+    /// As [`add`](TableWriter::add).
     pub fn finish(&mut self) -> Result<(), Error> {
         if let Some(segment) = self.segment.take() {
             self.closed_bytes += segment.finish()?;
@@ -153,6 +188,7 @@ struct SegmentWriter {
     writer: ArrowWriter<File>,
     opened: Instant,
     bytes: u64,
+    open_rows: usize,
 }
 
 impl SegmentWriter {
@@ -166,26 +202,33 @@ impl SegmentWriter {
         write_sidecar(&path, &schema, &[])?;
         let file = File::create_new(&path).map_err(Error::io(&path))?;
         let writer = arrow_writer(file, arrow, columns).map_err(write_error(&path))?;
-        Ok(SegmentWriter { path, columns, schema, writer, opened: Instant::now(), bytes: 0 })
+        Ok(SegmentWriter { path, columns, schema, writer, opened: Instant::now(), bytes: 0, open_rows: 0 })
     }
 
-    fn append(&mut self, batch: &RecordBatch) -> Result<(), Error> {
-        self.append_row_group(batch).inspect_err(|_| {
-            // A full disk is the likely reason: give back what the half-written row group took, so
-            // that there is room for saying so. The sidecar does not cover it anyway.
-            let _ = self.writer.inner().set_len(self.bytes);
-        })
+    fn add(&mut self, batch: &RecordBatch) -> Result<(), Error> {
+        let written = self.writer.write(batch).map_err(write_error(&self.path));
+        self.open_rows += batch.num_rows();
+        written.inspect_err(|_| self.give_back())
     }
 
-    fn append_row_group(&mut self, batch: &RecordBatch) -> Result<(), Error> {
-        self.writer
-            .write(batch)
-            .and_then(|()| self.writer.flush())
-            .map_err(write_error(&self.path))?;
+    /// Ends the open row group.
+    fn flush(&mut self) -> Result<(), Error> {
+        self.flush_row_group().inspect_err(|_| self.give_back())
+    }
+
+    fn flush_row_group(&mut self) -> Result<(), Error> {
+        self.writer.flush().map_err(write_error(&self.path))?;
         self.writer.sync().map_err(Error::io(&self.path))?;
         write_sidecar(&self.path, &self.schema, self.writer.flushed_row_groups())?;
         self.bytes = self.writer.bytes_written() as u64;
+        self.open_rows = 0;
         Ok(())
+    }
+
+    /// Gives back what a half-written row group took: a full disk is the likely reason for an error,
+    /// and there must be room for saying so. The sidecar does not cover it anyway.
+    fn give_back(&self) {
+        let _ = self.writer.inner().set_len(self.bytes);
     }
 
     /// Writes the footer, waits for the disk, and gives the file's size.
@@ -308,9 +351,77 @@ fn write_error(path: &Path) -> impl FnOnce(parquet::errors::ParquetError) -> Err
 #[derive(Debug)]
 pub struct Segment {
     path: PathBuf,
-    file: Option<File>,
+    /// The file, where there is one. It is kept open only while it is unfinished, since it may be
+    /// replaced; a long recording has more finished ones than a process may have open.
+    file: Option<Kept>,
     metadata: ArrowReaderMetadata,
     finished: bool,
+}
+
+/// How a segment comes back to its file.
+#[derive(Debug)]
+enum Kept {
+    Open(Places),
+    /// By its path, when it is read; its length then was this.
+    Closed(u64),
+}
+
+/// A file as the decoder reads it: by places. The position of a `File` is shared with all its
+/// clones, so threads that read row groups of one file would move it under each other.
+#[derive(Clone, Debug)]
+struct Places {
+    file: Arc<File>,
+    length: u64,
+}
+
+impl Places {
+    fn open(path: &Path) -> std::io::Result<Places> {
+        let file = File::open(path)?;
+        let length = file.metadata()?.len();
+        Ok(Places { file: Arc::new(file), length })
+    }
+}
+
+/// Reads a file from a place on.
+struct FromPlace {
+    file: Arc<File>,
+    place: u64,
+}
+
+impl Read for FromPlace {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        #[cfg(unix)]
+        let read = std::os::unix::fs::FileExt::read_at(&*self.file, buffer, self.place)?;
+        #[cfg(windows)]
+        let read = std::os::windows::fs::FileExt::seek_read(&*self.file, buffer, self.place)?;
+        self.place += read as u64;
+        Ok(read)
+    }
+}
+
+impl Length for Places {
+    fn len(&self) -> u64 {
+        self.length
+    }
+}
+
+impl ChunkReader for Places {
+    type T = BufReader<FromPlace>;
+
+    fn get_read(&self, start: u64) -> parquet::errors::Result<Self::T> {
+        Ok(BufReader::new(FromPlace { file: Arc::clone(&self.file), place: start }))
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
+        // First of all, so that a made-up length allocates nothing.
+        if start.checked_add(length as u64).is_none_or(|end| end > self.length) {
+            let end = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
+            return Err(parquet::errors::ParquetError::External(end.into()));
+        }
+        let mut bytes = vec![0; length];
+        FromPlace { file: Arc::clone(&self.file), place: start }.read_exact(&mut bytes)?;
+        Ok(bytes.into())
+    }
 }
 
 /// Opens a segment: by its footer, or, where it has none since the recorder was killed, by its
@@ -319,8 +430,16 @@ pub struct Segment {
 /// # Errors
 /// If it has neither, or is no Parquet file.
 pub fn open(path: &Path) -> Result<Segment, Error> {
+    match open_once(path) {
+        // The recorder may have finished it, and removed the sidecar, between two of the steps.
+        Err(_) if !sidecar(path).exists() => open_once(path),
+        result => result,
+    }
+}
+
+fn open_once(path: &Path) -> Result<Segment, Error> {
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-    let file = match File::open(path) {
+    let file = match Places::open(path) {
         Ok(file) => Some(file),
         // The sidecar comes first: the recorder was killed before it created the file.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
@@ -343,22 +462,15 @@ pub fn open(path: &Path) -> Result<Segment, Error> {
             Err(_) => return Err(footer_error),
         },
     };
-    check_extent(path, file.as_ref(), &metadata)?;
+    check_extent(path, file.as_ref().map_or(0, |file| file.length), &metadata)?;
     let metadata =
         decoding(path, || ArrowReaderMetadata::try_new(Arc::new(metadata), options))?;
+    let file = file.map(|file| if finished { Kept::Closed(file.length) } else { Kept::Open(file) });
     Ok(Segment { path: path.to_owned(), file, metadata, finished })
 }
 
 /// Refuses a footer that names places outside the file, or more values than its bytes could hold.
-fn check_extent(
-    path: &Path,
-    file: Option<&File>,
-    metadata: &ParquetMetaData,
-) -> Result<(), Error> {
-    let length = match file {
-        Some(file) => file.metadata().map_err(Error::io(path))?.len(),
-        None => 0,
-    };
+fn check_extent(path: &Path, length: u64, metadata: &ParquetMetaData) -> Result<(), Error> {
     let damaged = |why: &str| Error::Damaged { path: path.to_owned(), why: why.to_owned() };
     let mut total: i64 = 0;
     for group in metadata.row_groups() {
@@ -424,12 +536,21 @@ impl Segment {
         columns: Option<&[&str]>,
     ) -> Result<impl Iterator<Item = Result<RecordBatch, Error>> + use<>, Error> {
         let path = self.path.clone();
-        let mut batches = match &self.file {
+        let file = match &self.file {
             None => None,
-            Some(file) => {
-                let file = file.try_clone().map_err(Error::io(&path))?;
-                Some(decoding(&path, || self.batches(file, row_groups, columns))?)
+            Some(Kept::Open(file)) => Some(file.clone()),
+            Some(Kept::Closed(length)) => {
+                let file = Places::open(&path).map_err(Error::io(&path))?;
+                if file.length != *length {
+                    let why = "it changed while it was read; try again".to_owned();
+                    return Err(Error::Damaged { path, why });
+                }
+                Some(file)
             }
+        };
+        let mut batches = match file {
+            None => None,
+            Some(file) => Some(decoding(&path, || self.batches(file, row_groups, columns))?),
         };
         Ok(std::iter::from_fn(move || {
             let reader = batches.as_mut()?;
@@ -443,7 +564,7 @@ impl Segment {
 
     fn batches(
         &self,
-        file: File,
+        file: Places,
         row_groups: Option<Vec<usize>>,
         columns: Option<&[&str]>,
     ) -> parquet::errors::Result<parquet::arrow::arrow_reader::ParquetRecordBatchReader> {

@@ -1,0 +1,283 @@
+//! Names of the numbers that the kernel speaks in: signals and errors.
+//!
+//! The numbers are those of x86, arm64 and most other machines; Alpha, MIPS, PA-RISC and SPARC
+//! number them differently, and `record` does not run there.
+
+use std::borrow::Cow;
+
+/// Signals 1 to 31 without their `SIG` (`include/uapi/asm-generic/signal.h`).
+const SIGNALS: [&str; 31] = [
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
+    "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
+    "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+];
+
+/// The first and the last real-time signal that programs can use. The kernel's begin at 32; the C
+/// library keeps two.
+const REAL_TIME: (i32, i32) = (34, 64);
+
+/// A signal's name without `SIG`, such as `TERM` or `RTMIN+1`; the number where it has none.
+#[must_use]
+pub fn signal(number: i32) -> Cow<'static, str> {
+    let (first, last) = REAL_TIME;
+    let standard = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
+    match standard.and_then(|index| SIGNALS.get(index)) {
+        Some(name) => Cow::Borrowed(name),
+        None if number == first => Cow::Borrowed("RTMIN"),
+        None if number > first && number <= last => Cow::Owned(format!("RTMIN+{}", number - first)),
+        None => Cow::Owned(number.to_string()),
+    }
+}
+
+/// The signal of this number or name: `15`, `TERM`, `sigterm`, `RTMIN+1`, `RTMAX`.
+#[must_use]
+pub fn signal_number(text: &str) -> Option<i32> {
+    if let Ok(number) = text.parse::<i32>() {
+        return (0..=REAL_TIME.1).contains(&number).then_some(number);
+    }
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    match name {
+        "IOT" => return Some(6),
+        "CLD" => return Some(17),
+        "POLL" => return Some(29),
+        "RTMAX" => return Some(REAL_TIME.1),
+        _ => {}
+    }
+    (1..=REAL_TIME.1).find(|number| name == signal(*number) && name.parse::<i32>().is_err())
+}
+
+/// What became of a signal (`TRACE_SIGNAL_…` in `include/trace/events/signal.h`).
+#[must_use]
+pub fn signal_result(number: i32) -> Cow<'static, str> {
+    Cow::Borrowed(match number {
+        0 => "delivered",
+        1 => "ignored",
+        2 => "already pending",
+        3 => "queue overflow",
+        4 => "information lost",
+        other => return Cow::Owned(other.to_string()),
+    })
+}
+
+/// The call of a row of table `kill`.
+#[must_use]
+pub fn kill_call(number: i32) -> Cow<'static, str> {
+    Cow::Borrowed(match number {
+        0 => "kill",
+        1 => "tkill",
+        2 => "tgkill",
+        other => return Cow::Owned(other.to_string()),
+    })
+}
+
+/// What a call returned: `0`, a number, or `-ESRCH` for a negative errno.
+#[must_use]
+pub fn call_result(value: i32) -> Cow<'static, str> {
+    let name = value.checked_neg().and_then(errno);
+    name.map_or_else(|| Cow::Owned(value.to_string()), |name| Cow::Owned(format!("-{name}")))
+}
+
+/// Errors 1 to 133 (`include/uapi/asm-generic/errno-base.h` and `errno.h`); 41 and 58 are unused.
+const ERRORS: [&str; 133] = [
+    "EPERM",
+    "ENOENT",
+    "ESRCH",
+    "EINTR",
+    "EIO",
+    "ENXIO",
+    "E2BIG",
+    "ENOEXEC",
+    "EBADF",
+    "ECHILD",
+    "EAGAIN",
+    "ENOMEM",
+    "EACCES",
+    "EFAULT",
+    "ENOTBLK",
+    "EBUSY",
+    "EEXIST",
+    "EXDEV",
+    "ENODEV",
+    "ENOTDIR",
+    "EISDIR",
+    "EINVAL",
+    "ENFILE",
+    "EMFILE",
+    "ENOTTY",
+    "ETXTBSY",
+    "EFBIG",
+    "ENOSPC",
+    "ESPIPE",
+    "EROFS",
+    "EMLINK",
+    "EPIPE",
+    "EDOM",
+    "ERANGE",
+    "EDEADLK",
+    "ENAMETOOLONG",
+    "ENOLCK",
+    "ENOSYS",
+    "ENOTEMPTY",
+    "ELOOP",
+    "",
+    "ENOMSG",
+    "EIDRM",
+    "ECHRNG",
+    "EL2NSYNC",
+    "EL3HLT",
+    "EL3RST",
+    "ELNRNG",
+    "EUNATCH",
+    "ENOCSI",
+    "EL2HLT",
+    "EBADE",
+    "EBADR",
+    "EXFULL",
+    "ENOANO",
+    "EBADRQC",
+    "EBADSLT",
+    "",
+    "EBFONT",
+    "ENOSTR",
+    "ENODATA",
+    "ETIME",
+    "ENOSR",
+    "ENONET",
+    "ENOPKG",
+    "EREMOTE",
+    "ENOLINK",
+    "EADV",
+    "ESRMNT",
+    "ECOMM",
+    "EPROTO",
+    "EMULTIHOP",
+    "EDOTDOT",
+    "EBADMSG",
+    "EOVERFLOW",
+    "ENOTUNIQ",
+    "EBADFD",
+    "EREMCHG",
+    "ELIBACC",
+    "ELIBBAD",
+    "ELIBSCN",
+    "ELIBMAX",
+    "ELIBEXEC",
+    "EILSEQ",
+    "ERESTART",
+    "ESTRPIPE",
+    "EUSERS",
+    "ENOTSOCK",
+    "EDESTADDRREQ",
+    "EMSGSIZE",
+    "EPROTOTYPE",
+    "ENOPROTOOPT",
+    "EPROTONOSUPPORT",
+    "ESOCKTNOSUPPORT",
+    "EOPNOTSUPP",
+    "EPFNOSUPPORT",
+    "EAFNOSUPPORT",
+    "EADDRINUSE",
+    "EADDRNOTAVAIL",
+    "ENETDOWN",
+    "ENETUNREACH",
+    "ENETRESET",
+    "ECONNABORTED",
+    "ECONNRESET",
+    "ENOBUFS",
+    "EISCONN",
+    "ENOTCONN",
+    "ESHUTDOWN",
+    "ETOOMANYREFS",
+    "ETIMEDOUT",
+    "ECONNREFUSED",
+    "EHOSTDOWN",
+    "EHOSTUNREACH",
+    "EALREADY",
+    "EINPROGRESS",
+    "ESTALE",
+    "EUCLEAN",
+    "ENOTNAM",
+    "ENAVAIL",
+    "EISNAM",
+    "EREMOTEIO",
+    "EDQUOT",
+    "ENOMEDIUM",
+    "EMEDIUMTYPE",
+    "ECANCELED",
+    "ENOKEY",
+    "EKEYEXPIRED",
+    "EKEYREVOKED",
+    "EKEYREJECTED",
+    "EOWNERDEAD",
+    "ENOTRECOVERABLE",
+    "ERFKILL",
+    "EHWPOISON",
+];
+
+/// The name of an error, such as `ESRCH` for 3. Also those with which the kernel restarts calls
+/// (`include/linux/errno.h`), which programs do not see but tracers do.
+#[must_use]
+pub fn errno(number: i32) -> Option<&'static str> {
+    match number {
+        512 => return Some("ERESTARTSYS"),
+        513 => return Some("ERESTARTNOINTR"),
+        514 => return Some("ERESTARTNOHAND"),
+        516 => return Some("ERESTART_RESTARTBLOCK"),
+        _ => {}
+    }
+    let index = usize::try_from(number).ok()?.checked_sub(1)?;
+    ERRORS.get(index).copied().filter(|name| !name.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_have_names_both_ways() {
+        assert_eq!(signal(15), "TERM");
+        assert_eq!(signal(34), "RTMIN");
+        assert_eq!(signal(64), "RTMIN+30");
+        for unknown in [0, -1, 32, 65, i32::MIN, i32::MAX] {
+            assert_eq!(signal(unknown), unknown.to_string());
+        }
+        for (text, number) in [
+            ("15", 15),
+            ("TERM", 15),
+            ("sigterm", 15),
+            ("SIGRTMIN+1", 35),
+            ("rtmax", 64),
+            ("CLD", 17),
+            ("0", 0),
+        ] {
+            assert_eq!(signal_number(text), Some(number), "{text}");
+        }
+        for text in ["", "SIG", "NOPE", "65", "-1", "SIG32"] {
+            assert_eq!(signal_number(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn errors_have_the_systems_names() {
+        // As errno.h numbers them: a slip in the list would shift all that follows.
+        for (number, name) in [
+            (libc::EPERM, "EPERM"),
+            (libc::ESRCH, "ESRCH"),
+            (libc::EINVAL, "EINVAL"),
+            (libc::ELOOP, "ELOOP"),
+            (libc::ENOMSG, "ENOMSG"),
+            (libc::EBFONT, "EBFONT"),
+            (libc::ENOTSOCK, "ENOTSOCK"),
+            (libc::ECONNREFUSED, "ECONNREFUSED"),
+            (libc::ESTALE, "ESTALE"),
+            (libc::EHWPOISON, "EHWPOISON"),
+        ] {
+            assert_eq!(errno(number), Some(name));
+        }
+        assert_eq!(errno(41), None);
+        assert_eq!(call_result(-3), "-ESRCH");
+        assert_eq!(call_result(0), "0");
+        assert_eq!(call_result(i32::MIN), i32::MIN.to_string());
+    }
+}

@@ -1,0 +1,562 @@
+//! Flame graphs: where the CPUs' time went, by call stack.
+//!
+//! The table `sample` has what ran whenever the sampling clock ticked; a sample stands for its
+//! `period`. Stacks are interned: a sample carries the ids of its user and kernel stack. So samples
+//! are first summed up by those ids and the thread's name, which is fast, and only then each
+//! distinct stack is turned into names, once. A line of the *folded* form is one such sum:
+//! `comm;user frames;kernel frames weight`, outermost frame first
+//! (<https://www.brendangregg.com/flamegraphs.html>).
+//!
+//! What is unknown is said, not left out: a frame without a name is `[module+0xoffset]` or
+//! `[unknown]`, a stack that is not in the recording `[lost stack]`.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io::Write as _;
+use std::str::FromStr as _;
+
+use anyhow::{Context as _, bail};
+use arrow::array::{Array as _, AsArray as _};
+use arrow::datatypes::Int64Type;
+use arrow::record_batch::RecordBatch;
+use clap::Args;
+use inferno::flamegraph::{Direction, Options, Palette};
+use lookback_schemas::manifest::Symbols;
+use lookback_schemas::recording::{ALL_TIME, Recording};
+use lookback_schemas::tables::{Frame, Sample, Stack, Symbol};
+use lookback_schemas::wire::Reason;
+use lookback_schemas::{Error, TableId, cell};
+
+use crate::cli::{Source, SourceArgs};
+use crate::lifetimes::{Detail, Lifetimes};
+use crate::losses::missing;
+use crate::processes::known;
+use crate::render::{Column, Format, Value, escaped};
+use crate::scope::{Scope, ScopeArgs};
+
+/// Shown below the help.
+pub const EXAMPLE: &str = "Examples:\n  analyze flamegraph web1.lookback -o flamegraph.svg\n  \
+                           analyze flamegraph web1.lookback --pid 4711 --folded | sort -nrk2\n\n\
+                           Without -o the SVG goes to the standard output, or, where that is a \
+                           terminal, into flamegraph.svg.";
+
+/// Options of `analyze flamegraph`.
+#[derive(Args, Debug)]
+pub struct FlamegraphArgs {
+    /// The recording, and the part of it.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// Which processes.
+    #[command(flatten)]
+    pub scope: ScopeArgs,
+    /// Only user frames; samples without any are left out
+    #[arg(long, conflicts_with = "kernel")]
+    pub user: bool,
+    /// Only kernel frames; samples without any are left out
+    #[arg(long)]
+    pub kernel: bool,
+    /// Merge from the leaves: what calls a function, instead of what it calls
+    #[arg(long)]
+    pub reverse: bool,
+    /// Draw downwards, as an icicle
+    #[arg(long)]
+    pub inverted: bool,
+    /// Write folded text, a line for each stack, instead of the SVG
+    #[arg(long)]
+    pub folded: bool,
+    /// The title
+    #[arg(long, value_name = "TEXT")]
+    pub title: Option<String>,
+    /// Width of the image in pixels; by default it fills its window
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(100..=100_000))]
+    pub width: Option<u32>,
+    /// Colours: hot, mem, io, wakeup, java, js, perl, python, rust, red, green, blue, aqua, yellow,
+    /// purple or orange
+    #[arg(long, value_name = "PALETTE", value_parser = Palette::from_str, default_value = "hot")]
+    pub colors: Palette,
+}
+
+/// Prints the report.
+///
+/// # Errors
+/// If a table is damaged, there is no sample to draw, or the output cannot be written.
+pub fn run(args: &FlamegraphArgs) -> anyhow::Result<()> {
+    let mut source = Source::open(&args.source)?;
+    let scope = Scope::new(&args.scope, &source.recording)?;
+    let stacks = collapse(args, &source, &scope)?;
+    let heading = source.heading(&[TableId::Sample]);
+    match source.recording.manifest().symbols {
+        Symbols::Resolved => {}
+        Symbols::Pending | Symbols::Skipped => {
+            eprintln!("analyze: note: the recording has no names of frames, or not all");
+        }
+    }
+    if source.args.format != Format::Table && !args.folded {
+        let mut output = source.begin(&[TableId::Sample])?;
+        let mut rows = output.rows(vec![
+            Column::new("stack", "STACK"),
+            Column::new("weight", "WEIGHT").right(),
+            Column::new("samples", "SAMPLES").right(),
+        ]);
+        for (stack, sum) in &stacks {
+            let frames = stack.split(';').map(str::to_owned).collect();
+            let samples = i64::try_from(sum.samples).unwrap_or(i64::MAX);
+            rows.row(&[Value::Texts(frames), Value::Int(sum.weight), Value::Int(samples)])?;
+        }
+        rows.end()?;
+        return output.finish();
+    }
+    heading.warn();
+    if args.folded {
+        let mut output = source.output()?;
+        for (stack, sum) in &stacks {
+            output.line(&format!("{stack} {}", sum.weight))?;
+        }
+        return output.finish();
+    }
+    if stacks.is_empty() {
+        bail!(
+            "{}: there is no sample in this window and of these processes",
+            source.recording.directory().display()
+        );
+    }
+    let mut svg = Vec::new();
+    draw(args, &source, &heading, &stacks, &mut svg).context("drawing the flame graph")?;
+    if source.args.output.is_none() && std::io::IsTerminal::is_terminal(&std::io::stdout()) {
+        source.args.output = Some("flamegraph.svg".into());
+        eprintln!("analyze: the flame graph is in flamegraph.svg");
+    }
+    let mut output = source.output()?;
+    output.raw().write_all(&svg)?;
+    output.finish()
+}
+
+fn draw(
+    args: &FlamegraphArgs,
+    source: &Source,
+    heading: &crate::losses::Heading,
+    stacks: &BTreeMap<String, Sum>,
+    svg: &mut Vec<u8>,
+) -> anyhow::Result<()> {
+    let total = stacks.values().try_fold(0_i64, |total, sum| total.checked_add(sum.weight));
+    if total.is_none() {
+        bail!("the samples' periods add up to more than 64 bits hold");
+    }
+    let manifest = source.recording.manifest();
+    let title = args.title.clone().unwrap_or_else(|| {
+        let what = match (args.user, args.kernel) {
+            (true, _) => "User CPU time",
+            (_, true) => "Kernel CPU time",
+            (false, false) => "CPU time",
+        };
+        format!("{what} on {}", manifest.host.name)
+    });
+    let mut options = Options::default();
+    options.title = escaped(&title).into_owned();
+    let said = std::iter::once(&heading.covers).chain(&heading.warnings);
+    let said: Vec<&str> = said.map(String::as_str).collect();
+    options.subtitle = Some(escaped(&said.join("; ")).into_owned());
+    options.count_name = unit(&source.recording).to_owned();
+    options.colors = args.colors;
+    options.deterministic = true;
+    options.image_width = args.width.map(|width| width as usize);
+    options.direction = if args.inverted { Direction::Inverted } else { Direction::Straight };
+    let lines: Vec<String> =
+        stacks.iter().map(|(stack, sum)| format!("{stack} {}", sum.weight)).collect();
+    inferno::flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), svg)?;
+    Ok(())
+}
+
+/// What `period` counts: the sampling hook's name tells.
+fn unit(recording: &Recording) -> &'static str {
+    let hooks = recording.manifest().tracers.iter().flat_map(|tracer| &tracer.hooks);
+    let cycles = hooks.map(|hook| &hook.hook).any(|hook| hook.contains("cycles"));
+    if cycles { "cycles" } else { "ns" }
+}
+
+/// What the samples of one stack add up to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Sum {
+    /// The sum of their periods.
+    weight: i64,
+    samples: u64,
+}
+
+impl Sum {
+    fn add(&mut self, other: Sum) {
+        self.weight = self.weight.saturating_add(other.weight);
+        self.samples += other.samples;
+    }
+}
+
+/// What distinguishes samples before their stacks have names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    /// Place of the thread's name among [`Sums::names`].
+    comm: u32,
+    user: Option<i64>,
+    kernel: Option<i64>,
+    /// Whether there should be a user stack, but it could not be read.
+    unreadable: bool,
+}
+
+/// Samples summed up.
+#[derive(Default)]
+struct Sums {
+    names: Vec<String>,
+    places: HashMap<String, u32>,
+    sums: HashMap<Key, Sum>,
+}
+
+impl Sums {
+    fn place(&mut self, name: &str) -> u32 {
+        if let Some(place) = self.places.get(name) {
+            return *place;
+        }
+        let place = u32::try_from(self.names.len()).expect("names fill the memory before");
+        self.names.push(name.to_owned());
+        self.places.insert(name.to_owned(), place);
+        place
+    }
+
+    /// Adds the samples of a batch. `user_threads` tells by pid which ought to have a user stack
+    /// where stacks are known to be missing.
+    fn add(
+        &mut self,
+        batch: &RecordBatch,
+        kernel_threads: Option<&HashSet<i32>>,
+    ) -> Result<(), String> {
+        let comm = cell::column::<Option<String>>(batch, "comm")?;
+        let user = cell::column::<Option<i64>>(batch, "user_stack")?;
+        let kernel = cell::column::<Option<i64>>(batch, "kernel_stack")?;
+        let period = cell::column::<i64>(batch, "period")?;
+        let pid = cell::column::<i32>(batch, "pid")?;
+        let mut last: Option<(Key, Sum)> = None;
+        let mut name: Option<(&str, u32)> = None;
+        for row in 0..batch.num_rows() {
+            let text = known!(comm, row).unwrap_or("[unknown]");
+            let place = match name {
+                Some((known, place)) if known == text => place,
+                Some(_) | None => self.place(text),
+            };
+            name = Some((text, place));
+            let user = known!(user, row);
+            let unreadable = user.is_none()
+                && kernel_threads.is_some_and(|threads| !threads.contains(&pid.value(row)));
+            let key = Key { comm: place, user, kernel: known!(kernel, row), unreadable };
+            let sum = Sum { weight: period.value(row).max(0), samples: 1 };
+            match &mut last {
+                Some((known, total)) if *known == key => total.add(sum),
+                Some(_) | None => {
+                    if let Some((key, total)) = last.replace((key, sum)) {
+                        self.sums.entry(key).or_default().add(total);
+                    }
+                }
+            }
+        }
+        if let Some((key, total)) = last {
+            self.sums.entry(key).or_default().add(total);
+        }
+        Ok(())
+    }
+
+    fn merge(&mut self, other: Sums) {
+        let places: Vec<u32> = other.names.iter().map(|name| self.place(name)).collect();
+        for (key, sum) in other.sums {
+            let key = Key { comm: places[key.comm as usize], ..key };
+            self.sums.entry(key).or_default().add(sum);
+        }
+    }
+}
+
+/// The folded stacks with their sums, in order.
+fn collapse(
+    args: &FlamegraphArgs,
+    source: &Source,
+    scope: &Scope,
+) -> anyhow::Result<BTreeMap<String, Sum>> {
+    let recording = &source.recording;
+    // Only where stacks are known to be missing does a null stack need an explanation.
+    let losses = missing(recording, &[TableId::Sample], &source.window).unwrap_or_default();
+    let unreadable = losses.iter().any(|loss| loss.reason == Reason::StackUnreadable.name());
+    let kernel_threads: Option<HashSet<i32>> = match unreadable {
+        true => {
+            let lifetimes = Lifetimes::read(recording, Detail::Identity)?;
+            let kernel = lifetimes.all().iter().filter(|lifetime| lifetime.kernel);
+            // Pid 0 are the idle threads.
+            Some(kernel.map(|lifetime| lifetime.pid).chain([0]).collect())
+        }
+        false => None,
+    };
+
+    let mut columns = vec!["comm", "user_stack", "kernel_stack", "period", "pid"];
+    columns.extend(scope.columns(TableId::Sample));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let sums = recording.scan::<Sample>(source.window.range.clone()).columns(&columns).fold(
+        threads,
+        |sums: &mut Sums, path, batch| {
+            let batch = scope.filter(TableId::Sample, path, batch)?;
+            sums.add(&batch, kernel_threads.as_ref()).map_err(Error::damaged(path))
+        },
+        Sums::merge,
+    )?;
+
+    let names = Names::read(recording, &sums)?;
+    let mut folded: BTreeMap<String, Sum> = BTreeMap::new();
+    let mut stacks: HashMap<(i64, bool), Vec<String>> = HashMap::new();
+    for (key, sum) in &sums.sums {
+        if sum.weight == 0 {
+            continue;
+        }
+        let mut frames = Vec::new();
+        let mut stack = |id: Option<i64>, kernel: bool, frames: &mut Vec<String>| {
+            if let Some(id) = id {
+                let named = stacks.entry((id, kernel)).or_insert_with(|| names.stack(id, kernel));
+                frames.extend_from_slice(named);
+            }
+        };
+        if !args.kernel {
+            stack(key.user, false, &mut frames);
+            if key.unreadable {
+                frames.push("[stack unreadable]".to_owned());
+            }
+        }
+        if !args.user {
+            stack(key.kernel, true, &mut frames);
+        }
+        if frames.is_empty() && (args.user || args.kernel) {
+            continue;
+        }
+        frames.insert(0, folded_name(&sums.names[key.comm as usize]));
+        if args.reverse {
+            frames.reverse();
+        }
+        folded.entry(frames.join(";")).or_default().add(*sum);
+    }
+    Ok(folded)
+}
+
+/// A name as it can stand in a folded line. There `;` separates frames and numbers at the end are
+/// weights, which names of threads and C++ operators do not know.
+fn folded_name(name: &str) -> String {
+    let mut name = escaped(name).trim().replace(';', ":");
+    if name.is_empty() {
+        return "[unknown]".to_owned();
+    }
+    if name.starts_with("# ") {
+        // A comment to flamegraph.pl.
+        name.replace_range(1..2, "_");
+    }
+    if let Some(space) = name.rfind(' ')
+        && name[space + 1..].bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+    {
+        name.replace_range(space..=space, "_");
+    }
+    name
+}
+
+/// What the stacks of the samples consist of.
+#[derive(Default)]
+struct Names {
+    stacks: HashMap<i64, (Vec<i64>, bool)>,
+    frames: HashMap<i64, Vec<String>>,
+}
+
+impl Names {
+    /// Reads the stacks that occur, and the names of their frames.
+    fn read(recording: &Recording, sums: &Sums) -> Result<Names, Error> {
+        let wanted: HashSet<i64> =
+            sums.sums.keys().flat_map(|key| [key.user, key.kernel]).flatten().collect();
+        let mut names = Names::default();
+        if wanted.is_empty() {
+            return Ok(names);
+        }
+        let mut wanted_frames: HashSet<i64> = HashSet::new();
+        recording.for_each::<Stack, Error>(ALL_TIME, |rows| {
+            for row in 0..rows.id.len() {
+                let id = rows.id.value(row);
+                if wanted.contains(&id) && !names.stacks.contains_key(&id) {
+                    let frames = rows.frames.value(row);
+                    let frames = frames
+                        .as_primitive_opt::<Int64Type>()
+                        .map(|frames| frames.values().to_vec())
+                        .unwrap_or_default();
+                    wanted_frames.extend(&frames);
+                    names.stacks.insert(id, (frames, rows.truncated.value(row)));
+                }
+            }
+            Ok(())
+        })?;
+
+        let mut symbols: HashMap<i64, BTreeMap<i32, String>> = HashMap::new();
+        recording.for_each::<Symbol, Error>(ALL_TIME, |rows| {
+            for row in 0..rows.frame.len() {
+                let frame = rows.frame.value(row);
+                if wanted_frames.contains(&frame) {
+                    let name = folded_name(rows.name.value(row));
+                    symbols.entry(frame).or_default().insert(rows.depth.value(row), name);
+                }
+            }
+            Ok(())
+        })?;
+        recording.for_each::<Frame, Error>(ALL_TIME, |rows| {
+            for row in 0..rows.id.len() {
+                let id = rows.id.value(row);
+                if !wanted_frames.contains(&id) {
+                    continue;
+                }
+                let mut calls: Vec<String> = match symbols.remove(&id) {
+                    Some(symbols) => symbols.into_values().collect(),
+                    None => vec![match (known!(rows.module, row), known!(rows.file_offset, row)) {
+                        (Some(module), Some(offset)) => {
+                            let file = module.rsplit('/').next().unwrap_or(module);
+                            folded_name(&format!("[{file}+{offset:#x}]"))
+                        }
+                        (Some(_), None) | (None, _) => "[unknown]".to_owned(),
+                    }],
+                };
+                if rows.kernel.value(row) {
+                    for call in &mut calls {
+                        call.push_str("_[k]");
+                    }
+                }
+                names.frames.entry(id).or_insert(calls);
+            }
+            Ok(())
+        })?;
+        Ok(names)
+    }
+
+    /// The names of a stack's frames, outermost first, with the calls that were inlined.
+    fn stack(&self, id: i64, kernel: bool) -> Vec<String> {
+        let suffix = if kernel { "_[k]" } else { "" };
+        let Some((frames, truncated)) = self.stacks.get(&id) else {
+            return vec![format!("[lost stack]{suffix}")];
+        };
+        let mut names = Vec::with_capacity(frames.len() + 1);
+        if *truncated {
+            names.push(format!("[truncated]{suffix}"));
+        }
+        for frame in frames.iter().rev() {
+            match self.frames.get(frame) {
+                Some(calls) => names.extend_from_slice(calls),
+                None => names.push(format!("[lost frame]{suffix}")),
+            }
+        }
+        names
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::folded_name;
+    use crate::made::{Made, analyze};
+
+    fn profile() -> Made {
+        let made = Made::new();
+        made.rows(&[
+            made.process(0.0, 2, 0, -9.0, &[]),
+            made.process(0.0, 30, 2, -9.0, &[]),
+            made.stack(1, &[11, 10], false),
+            made.stack(2, &[20], false),
+            made.stack(3, &[12, 99], true),
+            made.frame(10, false, Some("/bin/app"), Some(0x10)),
+            made.frame(11, false, Some("/bin/app"), Some(0x20)),
+            made.frame(12, false, Some("/lib/libx.so"), Some(0x1234)),
+            made.frame(20, true, None, None),
+            made.symbol(10, 0, "main"),
+            made.symbol(11, 1, "inlined<1;2>"),
+            made.symbol(11, 0, "work"),
+            made.symbol(20, 0, "do_syscall"),
+            made.sample(1.0, 10, "app", Some(1), None),
+            made.sample(1.1, 10, "app", Some(1), Some(2)),
+            made.sample(1.2, 10, "app", Some(1), Some(2)),
+            made.sample(1.3, 11, "app", Some(3), None),
+            made.sample(1.4, 12, "other", Some(777), None),
+            made.sample(1.5, 30, "kworker 3", None, Some(2)),
+            made.sample(1.6, 13, "gone", None, Some(2)),
+        ]);
+        made
+    }
+
+    fn folded(made: &Made, args: &[&str]) -> Vec<String> {
+        let args = [&["flamegraph", "--folded"], args].concat();
+        analyze(made, &args).expect("it is whole").lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn samples_are_summed_by_stack() {
+        assert_eq!(
+            folded(&profile(), &[]),
+            [
+                "app;[truncated];[lost frame];[libx.so+0x1234] 10",
+                "app;main;work;inlined<1:2> 10",
+                "app;main;work;inlined<1:2>;do_syscall_[k] 20",
+                "gone;do_syscall_[k] 10",
+                "kworker_3;do_syscall_[k] 10",
+                "other;[lost stack] 10",
+            ]
+        );
+    }
+
+    #[test]
+    fn missing_stacks_are_named_where_the_losses_tell_of_them() {
+        let made = profile();
+        made.rows(&[made.loss("sample", "stack unreadable", 1, 1.0, 2.0)]);
+        let lines = folded(&made, &[]);
+        assert!(lines.contains(&"gone;[stack unreadable];do_syscall_[k] 10".to_owned()));
+        assert!(lines.contains(&"kworker_3;do_syscall_[k] 10".to_owned()), "a kernel thread");
+    }
+
+    #[test]
+    fn parts_can_be_chosen() {
+        let made = profile();
+        let args: [(&[&str], &[&str]); 5] = [
+            (&["--kernel", "--comm", "app"], &["app;do_syscall_[k] 20"]),
+            (&["--user", "--pid", "10"], &["app;main;work;inlined<1:2> 30"]),
+            (
+                &["--reverse", "--since", "1.05s", "--until", "1.15s"],
+                &["do_syscall_[k];inlined<1:2>;work;main;app 10"],
+            ),
+            (&["--uid", "5"], &[]),
+            (&["--pid", "11"], &["app;[truncated];[lost frame];[libx.so+0x1234] 10"]),
+        ];
+        for (args, lines) in args {
+            assert_eq!(folded(&made, args), lines, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn the_drawing_is_well_formed_whatever_names_there_are() {
+        let made = profile();
+        made.rows(&[
+            made.sample(2.0, 40, "<a&b>\"'\x1b[1m", Some(1), None),
+            made.sample(2.0, 40, "# x 5", None, None),
+            made.sample(2.0, 40, "7 8", None, None),
+        ]);
+        let args = ["flamegraph", "--title", "<t>&\x07", "--width", "800"];
+        let svg = analyze(&made, &args).expect("it is whole");
+        // The suffix chooses the colour and is not drawn.
+        assert!(svg.contains("main") && svg.contains("do_syscall"));
+        assert!(svg.contains("&lt;a&amp;b&gt;") && !svg.contains("<a&"), "names are escaped");
+        assert!(svg.contains("&lt;t&gt;&amp;\\x07"), "so is the title");
+        assert!(!svg.contains(['\x1b', '\x07']), "XML has no such characters");
+        assert_eq!(svg, analyze(&made, &args).expect("it is whole"), "the same each time");
+        let icicle = analyze(&made, &["flamegraph", "--inverted"]).expect("it is whole");
+        assert_ne!(icicle, svg);
+    }
+
+    #[test]
+    fn without_samples_there_is_nothing_to_draw() {
+        let made = Made::new();
+        let error = analyze(&made, &["flamegraph"]).expect_err("there is none");
+        assert!(error.to_string().contains("no sample"), "{error}");
+        assert_eq!(folded(&made, &[]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn names_cannot_be_mistaken_for_separators_or_weights() {
+        assert_eq!(folded_name("operator()(int; 12"), "operator()(int:_12");
+        assert_eq!(folded_name(" "), "[unknown]");
+        assert_eq!(folded_name("# 1"), "#_1");
+    }
+}

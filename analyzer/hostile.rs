@@ -1,0 +1,258 @@
+//! Recordings that nobody should have made: cut, flipped, foreign. Each command must end with rows
+//! or with an error that names a file, never with a panic, and never ask for memory that the
+//! recording's size does not justify.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, ListArray, RecordBatch, StringArray};
+use arrow::datatypes::Int64Type;
+use lookback_schemas::TableId;
+use parquet::arrow::ArrowWriter;
+
+use crate::made::{Made, analyze, analyze_at};
+
+/// Every command, with the options that read differently.
+const COMMANDS: [&[&str]; 14] = [
+    &["info"],
+    &["check"],
+    &["processes"],
+    &["processes", "--tree"],
+    &["processes", "--execs", "--format", "json"],
+    &["processes", "--exits"],
+    &["processes", "--bootstrap"],
+    &["signals"],
+    &["signals", "--kill"],
+    &["flamegraph"],
+    &["flamegraph", "--folded", "--pid", "10", "--follow"],
+    &["histogram", "exit", "duration", "--by", "comm"],
+    &["cat", "exec"],
+    &["cat", "stack", "--format", "csv"],
+];
+
+fn everything() -> Made {
+    let made = Made::new();
+    for group in 0..2 {
+        let time = f64::from(group);
+        made.rows(&[
+            made.process(time, 1, 0, -5.0, &["/sbin/init"]),
+            made.cgroup(time, 5, "/system.slice"),
+            made.fork(time + 0.1, 10, 1),
+            made.exec_in(time + 0.2, 10, 1, &["/bin/a", "x"], Some(5), None),
+            made.exit(time + 0.9, 10, 1, time + 0.1, Ok(0)),
+            made.signal(time + 0.3, Some(10), 1, 15, 0),
+            made.kill(time + 0.3, 10, 1, 15, 0),
+            made.sample(time + 0.4, 10, "a", Some(1), Some(2)),
+            made.stack(1, &[10, 11], false),
+            made.stack(2, &[20], false),
+            made.frame(10, false, Some("/bin/a"), Some(16)),
+            made.frame(11, false, None, None),
+            made.frame(20, true, None, None),
+            made.symbol(10, 0, "main"),
+            made.clock(time),
+            made.loss("fork", "ring full", 1, time, time + 1.0),
+        ]);
+    }
+    made
+}
+
+/// Runs every command; each must return. Tells how many fail.
+fn survive(recording: &Path) -> usize {
+    let results = COMMANDS.iter().map(|args| analyze_at(recording, args));
+    results.filter_map(Result::err).map(|error| eprintln!("{error:#}")).count()
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).expect("readable") {
+        let path = entry.expect("readable").path();
+        let target = to.join(path.file_name().expect("entries have names"));
+        if path.is_dir() {
+            std::fs::create_dir_all(&target).expect("writable");
+            copy(&path, &target);
+        } else {
+            std::fs::copy(&path, &target).expect("writable");
+        }
+    }
+}
+
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).expect("readable") {
+        let path = entry.expect("readable").path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The parts of commands that read one table only, so that many mutations of it stay cheap.
+fn survive_table(recording: &Path, table: &str) {
+    let _ = analyze_at(recording, &["check"]);
+    let _ = analyze_at(recording, &["cat", table]);
+}
+
+#[test]
+fn every_command_reads_a_whole_and_a_killed_recording() {
+    let made = everything();
+    assert_eq!(survive(made.path()), 0, "killed");
+    made.end(5.0);
+    assert_eq!(survive(made.path()), 0, "ended");
+}
+
+#[test]
+fn flipped_bytes_are_errors_at_worst() {
+    crate::cli::quiet_decoder();
+    for ended in [true, false] {
+        let made = everything();
+        if ended {
+            made.end(5.0);
+        }
+        let copied = tempfile::tempdir().expect("tests may write temporary files");
+        copy(made.path(), copied.path());
+        let mut seed = 7_u64;
+        for path in files(copied.path()) {
+            let table = path.parent().and_then(Path::file_name).expect("a folder").to_owned();
+            let table = table.to_str().expect("tables have plain names");
+            let bytes = std::fs::read(&path).expect("readable");
+            for _ in 0..15 {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(11);
+                let place = (seed >> 33) as usize % bytes.len();
+                let mut flipped = bytes.clone();
+                flipped[place] ^= 1 << (seed >> 20 & 7) | (seed >> 24) as u8;
+                std::fs::write(&path, &flipped).expect("writable");
+                match TableId::from_name(table) {
+                    Some(_) => survive_table(copied.path(), table),
+                    None => drop(survive(copied.path())),
+                }
+            }
+            std::fs::write(&path, &bytes).expect("writable");
+        }
+        assert_eq!(survive(copied.path()), 0, "whole again");
+    }
+}
+
+#[test]
+fn cut_files_are_errors_or_read_up_to_the_cut() {
+    crate::cli::quiet_decoder();
+    let made = everything();
+    made.end(5.0);
+    for path in files(made.path()) {
+        let bytes = std::fs::read(&path).expect("readable");
+        for length in (0..bytes.len()).step_by(bytes.len() / 20 + 1) {
+            std::fs::write(&path, &bytes[..length]).expect("writable");
+            let error = analyze(&made, &["check", "--format", "csv"]);
+            let named = match error {
+                Ok(text) => text,
+                Err(error) => format!("{error:#}"),
+            };
+            let name = path.file_name().and_then(|name| name.to_str()).expect("plain names");
+            assert!(named.contains(name), "{name} cut at {length}: {named}");
+        }
+        std::fs::write(&path, &bytes).expect("writable");
+    }
+}
+
+fn foreign(made: &Made, table: &str, columns: Vec<(&str, ArrayRef)>) {
+    let batch = RecordBatch::try_from_iter(columns).expect("columns of one length");
+    let path = made.path().join(table).join("000001.parquet");
+    std::fs::create_dir_all(path.parent().expect("it has one")).expect("writable");
+    let file = std::fs::File::create(path).expect("writable");
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), None).expect("writable");
+    writer.write(&batch).expect("writable");
+    writer.close().expect("writable");
+}
+
+fn error(made: &Made, args: &[&str]) -> String {
+    format!("{:#}", analyze(made, args).expect_err("it is not as it should be"))
+}
+
+#[test]
+fn foreign_files_are_refused_by_name() {
+    let texts = || Arc::new(StringArray::from(vec!["a", "b"])) as ArrayRef;
+    let numbers = || Arc::new(Int64Array::from(vec![1, 2])) as ArrayRef;
+
+    let made = Made::new();
+    foreign(&made, "symbol", vec![("frame", texts()), ("depth", numbers())]);
+    let said = error(&made, &["cat", "symbol"]);
+    assert!(said.contains("symbol/000001.parquet: damaged: column `frame` is Utf8"), "{said}");
+
+    let made = Made::new();
+    foreign(&made, "fork", vec![("ts", texts())]);
+    for args in [&["processes"][..], &["cat", "fork"], &["histogram", "fork", "pid"]] {
+        let said = error(&made, args);
+        assert!(said.contains("fork/000001.parquet: damaged"), "{said}");
+    }
+
+    let made = Made::new();
+    let holes = Arc::new(Int64Array::from(vec![Some(1), None])) as ArrayRef;
+    foreign(&made, "stack", vec![("ts", holes), ("id", numbers())]);
+    assert!(error(&made, &["cat", "stack"]).contains("column `ts` has nulls"));
+}
+
+#[test]
+fn a_list_of_any_length_is_read_or_refused() {
+    let made = Made::new();
+    let long: Vec<Option<i64>> = (0..200_000).map(Some).collect();
+    let rows = 1;
+    let lists = ListArray::from_iter_primitive::<Int64Type, _, _>([Some(long)]);
+    foreign(
+        &made,
+        "stack",
+        vec![
+            ("ts", Arc::new(Int64Array::from(vec![0; rows]))),
+            ("id", Arc::new(Int64Array::from(vec![1; rows]))),
+            ("frames", Arc::new(lists)),
+            ("truncated", Arc::new(arrow::array::BooleanArray::from(vec![false; rows]))),
+        ],
+    );
+    made.rows(&[made.sample(1.0, 10, "a", Some(1), None)]);
+    let folded = analyze(&made, &["flamegraph", "--folded"]).expect("it is only long");
+    assert_eq!(folded.split(';').count(), 200_001);
+    assert_eq!(survive(made.path()), 0);
+}
+
+#[test]
+fn columns_that_an_older_recorder_did_not_have_are_null() {
+    let made = Made::new();
+    let number = |value: i64| Arc::new(Int64Array::from(vec![value])) as ArrayRef;
+    let small = |value: i32| Arc::new(arrow::array::Int32Array::from(vec![value])) as ArrayRef;
+    foreign(
+        &made,
+        "fork",
+        vec![
+            ("ts", number(crate::made::at(1.0))),
+            ("pid", small(10)),
+            ("ppid", small(1)),
+            ("caller_tid", small(1)),
+            ("uid", small(0)),
+            // And one that a newer recorder may have.
+            ("colour", small(3)),
+        ],
+    );
+    let text = analyze(&made, &["cat", "fork", "--format", "json"]).expect("it is only older");
+    let json: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
+    assert_eq!(json[0]["comm"], serde_json::Value::Null);
+    assert_eq!(json[0]["pid"], 10);
+    assert_eq!(survive(made.path()), 1, "only the flame graph has nothing to draw");
+}
+
+#[test]
+fn hostile_numbers_do_not_overflow() {
+    let made = Made::new();
+    let far = 9_223_372_036.0;
+    made.rows(&[
+        made.fork(-far, i32::MIN, i32::MAX),
+        made.exit(6_000_000_000.0, i32::MIN, i32::MIN, -far, Err(i32::MAX)),
+        made.exec_in(0.0, -1, -1, &["x"], Some(i64::MAX), Some(i32::MAX)),
+        made.signal(0.0, Some(-7), i32::MIN + 1, i32::MAX, i32::MAX),
+        made.kill(0.0, -1, -1, i32::MAX, i32::MIN + 1),
+        made.loss("fork", "\x1b[31m", i64::MAX, -far, 6_000_000_000.0),
+        made.loss("fork", "\x1b[31m", i64::MAX, far, -far),
+    ]);
+    assert_eq!(survive(made.path()), 1, "only the flame graph has nothing to draw");
+    assert!(!analyze(&made, &["info"]).expect("it opens").contains('\x1b'));
+}

@@ -1,0 +1,303 @@
+//! What a recording is: the manifest and the sizes of the tables, for people.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use lookback_schemas::TableId;
+use lookback_schemas::manifest::{Manifest, Symbols};
+
+use crate::cli::{Source, SourceArgs};
+use crate::losses::{Missing, missing};
+use crate::render::{Column, Format, Output, Value, escaped, size, spoken, thousands};
+use crate::window::{WindowArgs, bytes_of};
+
+/// Shown below the help.
+pub const EXAMPLE: &str = "Example:\n  analyze info web1.lookback\n  analyze info web1.lookback \
+                           --format json\n\nJSON and CSV have one row for each table; the rest is \
+                           in the recording's manifest.json.";
+
+/// Options of `analyze info`.
+#[derive(Args, Debug)]
+pub struct InfoArgs {
+    /// The recording: a directory
+    #[arg(value_name = "RECORDING")]
+    pub recording: std::path::PathBuf,
+    /// Where the report goes.
+    #[command(flatten)]
+    pub output: crate::render::OutputArgs,
+}
+
+/// What a table takes.
+struct Size {
+    table: TableId,
+    rows: u64,
+    bytes: u64,
+    seen: Option<u64>,
+    lost: i64,
+    damaged: Option<String>,
+}
+
+/// Prints the report.
+///
+/// # Errors
+/// If the recording has no readable manifest, or the output cannot be written. Damaged tables are
+/// part of the report.
+pub fn run(args: &InfoArgs) -> anyhow::Result<()> {
+    let (recording, window) = (args.recording.clone(), WindowArgs::default());
+    let source = Source::open(&SourceArgs { recording, window, output: args.output.clone() })?;
+    let manifest = source.recording.manifest();
+    // What cannot be read is in the heading.
+    let losses = missing(&source.recording, &[], &source.window).unwrap_or_default();
+    let sizes = sizes(&source, &losses);
+    let mut output = source.begin(&[])?;
+    if output.format() == Format::Table {
+        for (name, text) in facts(&source, manifest) {
+            output.line(&format!("{name:<10} {}", escaped(&text)))?;
+        }
+        output.line("")?;
+    }
+    tables(&mut output, &sizes)?;
+    if output.format() == Format::Table {
+        for note in notes(&source, &sizes, &losses) {
+            output.line(&format!("\n{}", escaped(&note)))?;
+        }
+    }
+    output.finish()
+}
+
+fn sizes(source: &Source, losses: &[Missing]) -> Vec<Size> {
+    let manifest = source.recording.manifest();
+    let mut lost: BTreeMap<&str, i64> = BTreeMap::new();
+    for missing in losses.iter().filter(|missing| missing.whole_events()) {
+        let sum = lost.entry(&missing.table).or_default();
+        *sum = sum.saturating_add(missing.count);
+    }
+    let mut sizes = Vec::new();
+    for table in TableId::ALL {
+        let total = manifest.totals.get(table.name());
+        let (rows, bytes, damaged) = match source.recording.segments(*table) {
+            Ok(segments) => {
+                (segments.iter().map(|segment| segment.rows()).sum(), bytes_of(&segments), None)
+            }
+            Err(error) => (0, 0, Some(error.to_string())),
+        };
+        let seen = total.and_then(|total| total.seen);
+        let lost = lost.get(table.name()).copied().unwrap_or(0);
+        if rows > 0 || seen.is_some_and(|seen| seen > 0) || lost > 0 || damaged.is_some() {
+            sizes.push(Size { table: *table, rows, bytes, seen, lost, damaged });
+        }
+    }
+    sizes
+}
+
+/// The lines above the tables: what they are about, and what to say.
+fn facts(source: &Source, manifest: &Manifest) -> Vec<(&'static str, String)> {
+    let host = &manifest.host;
+    let mut facts = vec![
+        ("recording", source.recording.directory().display().to_string()),
+        (
+            "host",
+            format!(
+                "{}, {}, {} CPUs, Linux {}, boot {}",
+                host.name, host.arch, host.cpus, host.kernel, host.boot_id
+            ),
+        ),
+        ("command", manifest.command_line.join(" ")),
+        ("recorder", manifest.recorder.clone()),
+        ("filters", filters(manifest)),
+    ];
+    for tracer in &manifest.tracers {
+        let hooks: Vec<String> =
+            tracer.hooks.iter().map(|hook| format!("{} by {}", hook.purpose, hook.hook)).collect();
+        let what = match &tracer.failed {
+            Some(why) => format!("{}: FAILED: {why}", tracer.name),
+            None => format!("{}: {}", tracer.name, hooks.join(", ")),
+        };
+        facts.push(("tracer", what));
+    }
+    let span = source.window.span;
+    let time = |ns| crate::render::utc(ns);
+    facts.push(("began", time(span.start)));
+    facts.push(match &manifest.ended {
+        Some(end) => {
+            let error = end.error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
+            let length = spoken(span.length());
+            ("ended", format!("{} after {length}, by {}{error}", time(end.at), end.why))
+        }
+        None => (
+            "ended",
+            format!(
+                "not: the recorder was killed or still runs; the last event is of {}, {} after the \
+                 start",
+                time(span.end),
+                spoken(span.length())
+            ),
+        ),
+    });
+    let symbols = match manifest.symbols {
+        Symbols::Pending => "pending: frames have no names yet",
+        Symbols::Resolved => "resolved",
+        Symbols::Skipped => "left out, as asked",
+    };
+    facts.push(("symbols", symbols.to_owned()));
+    facts
+}
+
+fn filters(manifest: &Manifest) -> String {
+    let filters = &manifest.filters;
+    let mut said = Vec::new();
+    if !filters.pids.is_empty() {
+        let pids: Vec<String> = filters.pids.iter().map(i32::to_string).collect();
+        said.push(format!("pid {}", pids.join(", ")));
+    }
+    if let Some(command) = &filters.command {
+        said.push(format!("the command `{}`", command.join(" ")));
+    }
+    if filters.follow && !said.is_empty() {
+        said.push("with descendants".to_owned());
+    }
+    if let Some(cgroup) = &filters.cgroup {
+        said.push(format!("cgroup {cgroup}"));
+    }
+    if let Some(uid) = filters.uid {
+        said.push(format!("uid {uid}"));
+    }
+    if let Some(comm) = &filters.comm {
+        said.push(format!("name {comm}"));
+    }
+    if filters.min_duration > 0 {
+        let shortest = crate::render::duration(filters.min_duration);
+        said.push(format!("no exits before {shortest}"));
+    }
+    if filters.thread_exits {
+        said.push("exits of threads too".to_owned());
+    }
+    if filters.frequency > 0 {
+        said.push(format!("{} samples per second and CPU", filters.frequency));
+    }
+    if said.is_empty() { "none: every process".to_owned() } else { said.join("; ") }
+}
+
+fn tables(output: &mut Output, sizes: &[Size]) -> anyhow::Result<()> {
+    let data = output.format() != Format::Table;
+    let mut rows = output.rows(vec![
+        Column::new("table", "TABLE").wide(8),
+        Column::new("rows", "ROWS").right().wide(8),
+        Column::new("bytes", "BYTES").right().wide(8),
+        Column::new("bytes_per_row", "BYTES/ROW").right(),
+        Column::new("seen", "SEEN").right().wide(8),
+        Column::new("lost", "LOST").right().wide(6),
+        Column::data("damaged"),
+    ]);
+    let count = |number: u64| match (data, i64::try_from(number)) {
+        (true, Ok(number)) => Value::Int(number),
+        (true, Err(_)) => Value::Null,
+        (false, _) => Value::Text(thousands(number)),
+    };
+    for size in sizes {
+        let mean = size.bytes as f64 / size.rows as f64;
+        if let Some(damaged) = &size.damaged
+            && !data
+        {
+            let name = Value::Text(size.table.name().to_owned());
+            let mut cells = vec![Value::Null; 7];
+            cells[0] = name;
+            cells[1] = Value::Text("DAMAGED".to_owned());
+            cells[6] = Value::Text(damaged.clone());
+            rows.row(&cells)?;
+            continue;
+        }
+        rows.row(&[
+            Value::Text(size.table.name().to_owned()),
+            count(size.rows),
+            count(size.bytes),
+            Value::Real((mean * 100.0).round() / 100.0),
+            size.seen.map_or(Value::Null, count),
+            if data { Value::Int(size.lost) } else { Value::Text(thousands(size.lost)) },
+            Value::text(size.damaged.as_deref()),
+        ])?;
+    }
+    rows.end()
+}
+
+/// What stands below the tables.
+fn notes(source: &Source, sizes: &[Size], losses: &[Missing]) -> Vec<String> {
+    let mut notes = Vec::new();
+    let bytes: u64 = sizes.iter().map(|size| size.bytes).sum();
+    notes.push(format!("{} in all.", size(i64::try_from(bytes).unwrap_or(i64::MAX))));
+    for loss in losses {
+        notes.push(format!("Lost: {}.", loss.describe(source.window.span.start)));
+    }
+    for size in sizes {
+        if let Some(damaged) = &size.damaged {
+            notes.push(format!("Damaged: {damaged}. `analyze check` tests every file."));
+        }
+        if !source.window.span.ended || size.damaged.is_some() {
+            continue;
+        }
+        if let Some(seen) = size.seen {
+            let kept = i128::from(size.rows) + i128::from(size.lost);
+            if kept != i128::from(seen) {
+                notes.push(format!(
+                    "Note: of {} {} events were seen, but {} rows and {} lost ones make {}.",
+                    size.table.name(),
+                    thousands(seen),
+                    thousands(size.rows),
+                    thousands(size.lost),
+                    thousands(kept),
+                ));
+            }
+        }
+    }
+    notes
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::made::{Made, analyze};
+
+    #[test]
+    fn it_tells_what_was_recorded() {
+        let made = Made::new();
+        made.rows(&[made.fork(1.0, 10, 1), made.fork(2.0, 11, 1)]);
+        made.end(12.3);
+        let text = analyze(&made, &["info"]).expect("it is whole");
+        assert!(text.starts_with("# 2026-11-22T10:15:00Z + 12.3 s, nothing lost\n"), "{text}");
+        for part in [
+            "host       web1, x86_64, 2 CPUs, Linux 6.12.0, boot b",
+            "command    record process",
+            "filters    none: every process",
+            "tracer     process: exec by raw_tp/sched_process_exec",
+            "tracer     profile: FAILED: no permission",
+            "after 12.3 s, by duration",
+            "\nfork            2 ",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert!(!text.contains("Note:"), "{text}");
+        let json = analyze(&made, &["info", "--format", "json"]).expect("it is whole");
+        let json: serde_json::Value = serde_json::from_str(&json).expect("it is JSON");
+        assert_eq!(json[0]["table"], "fork");
+        assert_eq!(json[0]["rows"], 2);
+        assert_eq!(json[0]["seen"], 2);
+    }
+
+    #[test]
+    fn it_tells_of_losses_and_of_sums_that_do_not_agree() {
+        let made = Made::new();
+        made.rows(&[made.fork(1.0, 10, 1), made.loss("fork", "ring full", 5, 1.0, 2.0)]);
+        made.end(3.0);
+        let text = analyze(&made, &["info"]).expect("it is whole");
+        assert!(text.contains("LOSSY: 5 of fork's events lost (ring full)"), "{text}");
+        assert!(text.contains("1 events were seen, but 1 rows and 5 lost ones make 6"), "{text}");
+    }
+
+    #[test]
+    fn it_tells_how_a_killed_recording_stands() {
+        let made = Made::new();
+        made.rows(&[made.fork(1.5, 10, 1)]);
+        let text = analyze(&made, &["info"]).expect("a killed recording opens");
+        assert!(text.contains("killed or still runs; the last event"), "{text}");
+        assert!(text.contains("symbols    pending"), "{text}");
+    }
+}

@@ -1,0 +1,191 @@
+//! What is missing from a recording, and how reports say so.
+//!
+//! A recorder that cannot keep up drops events, counts them, and writes the counts with their time
+//! into the table `loss`. A report over such a time must not look complete, so each one begins with
+//! a [`Heading`]: what time it covers, and what is missing of the tables that it used. Losses
+//! outside the report's window do not concern it.
+
+use std::collections::BTreeMap;
+
+use arrow::array::Array as _;
+use lookback_schemas::recording::{ALL_TIME, Recording};
+use lookback_schemas::tables::Loss;
+use lookback_schemas::wire::Reason;
+use lookback_schemas::{Error, TableId};
+
+use crate::render::{spoken, thousands, utc};
+use crate::window::Window;
+
+/// Events of one table that are missing for one reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// The table, by name: a newer recorder may have others.
+    pub table: String,
+    /// Why, in the recorder's words; see [`Reason`].
+    pub reason: String,
+    /// How many.
+    pub count: i64,
+    /// The first moment at which they may have happened.
+    pub start: i64,
+    /// The last.
+    pub end: i64,
+}
+
+impl Missing {
+    /// Whether the events themselves are missing, and not only a part of each. A reason that this
+    /// version does not know is taken for the worse.
+    #[must_use]
+    pub fn whole_events(&self) -> bool {
+        Reason::from_name(&self.reason).is_none_or(Reason::loses_the_event)
+    }
+
+    /// In words, with times after the recording's `start`.
+    #[must_use]
+    pub fn describe(&self, start: i64) -> String {
+        let what = if self.whole_events() { "events" } else { "stacks" };
+        format!(
+            "{} of {}'s {what} lost ({}) {:.1} s – {:.1} s after the start",
+            thousands(self.count),
+            self.table,
+            self.reason,
+            self.start.saturating_sub(start) as f64 / 1e9,
+            self.end.saturating_sub(start) as f64 / 1e9,
+        )
+    }
+}
+
+/// What is missing in the window, summed up by table and reason. `tables` limits it to those; an
+/// empty list means every table.
+///
+/// # Errors
+/// If the table `loss` cannot be read.
+pub fn missing(
+    recording: &Recording,
+    tables: &[TableId],
+    window: &Window,
+) -> Result<Vec<Missing>, Error> {
+    let mut found: BTreeMap<(String, String), Missing> = BTreeMap::new();
+    // Not by the scan's own window: a loss that began before it may reach into it.
+    recording.for_each::<Loss, Error>(ALL_TIME, |rows| {
+        for row in 0..rows.table.len() {
+            let (start, end) = (rows.ts.value(row), rows.end.value(row));
+            let table = rows.table.value(row);
+            let wanted = tables.is_empty() || tables.iter().any(|id| id.name() == table);
+            if !wanted || rows.count.value(row) <= 0 || !window.overlaps(start, end.max(start)) {
+                continue;
+            }
+            let reason = rows.reason.value(row);
+            let missing = found.entry((table.to_owned(), reason.to_owned())).or_insert_with(|| {
+                Missing { table: table.to_owned(), reason: reason.to_owned(), count: 0, start, end }
+            });
+            missing.count = missing.count.saturating_add(rows.count.value(row));
+            missing.start = missing.start.min(start);
+            missing.end = missing.end.max(end);
+        }
+        Ok(())
+    })?;
+    Ok(found.into_values().collect())
+}
+
+/// The first lines of a report.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Heading {
+    /// The time that it covers, and whether anything is missing.
+    pub covers: String,
+    /// What is missing, one line each.
+    pub warnings: Vec<String>,
+}
+
+impl Heading {
+    /// The heading of a report about `tables` (every table if empty) in the window.
+    #[must_use]
+    pub fn new(recording: &Recording, tables: &[TableId], window: &Window) -> Heading {
+        let time = format!(
+            "{} + {}",
+            utc(window.start()),
+            spoken(window.end().saturating_sub(window.start()))
+        );
+        let unended = match window.span.ended {
+            true => "",
+            false => "; the recorder was killed or still runs",
+        };
+        match missing(recording, tables, window) {
+            Ok(missing) if missing.is_empty() => {
+                Heading { covers: format!("{time}, nothing lost{unended}"), warnings: Vec::new() }
+            }
+            Ok(missing) => {
+                let whole = missing.iter().filter(|missing| missing.whole_events());
+                let events = whole.fold(0_i64, |sum, missing| sum.saturating_add(missing.count));
+                let summary = match events {
+                    0 => "parts of events lost".to_owned(),
+                    events => format!("{} events lost", thousands(events)),
+                };
+                let warnings = missing
+                    .iter()
+                    .map(|missing| format!("LOSSY: {}", missing.describe(window.span.start)))
+                    .collect();
+                Heading { covers: format!("{time}, {summary}{unended}"), warnings }
+            }
+            Err(error) => Heading {
+                covers: format!("{time}, losses unknown{unended}"),
+                warnings: vec![format!("LOSSY, perhaps: what was lost is not readable: {error}")],
+            },
+        }
+    }
+
+    /// Says on the standard error what is missing, for outputs that have no place for it.
+    pub fn warn(&self) {
+        for warning in &self.warnings {
+            eprintln!("analyze: warning: {}", crate::render::escaped(warning));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::made::{Made, START};
+    use crate::window::{Span, WindowArgs};
+
+    fn window(made: &Made, since: Option<&str>) -> Window {
+        let args = WindowArgs { since: since.map(str::to_owned), until: None };
+        Window::new(&args, Span::of(&made.open())).expect("the test's times are times")
+    }
+
+    #[test]
+    fn only_losses_in_the_window_and_of_the_tables_count() {
+        let made = Made::new();
+        made.rows(&[made.loss("signal", "ring full", 1234, 3.1, 4.2)]);
+        made.end(12.3);
+        let recording = made.open();
+        let heading =
+            |tables: &[TableId], since| Heading::new(&recording, tables, &window(&made, since));
+
+        let lossy = heading(&[TableId::Signal], None);
+        assert_eq!(lossy.covers, "2026-11-22T10:15:00Z + 12.3 s, 1,234 events lost");
+        assert_eq!(
+            lossy.warnings,
+            ["LOSSY: 1,234 of signal's events lost (ring full) 3.1 s – 4.2 s after the start"]
+        );
+        assert_eq!(heading(&[], None), lossy, "no tables are all tables");
+        assert_eq!(heading(&[TableId::Signal], Some("4s")).warnings.len(), 1, "reaches into it");
+        assert_eq!(heading(&[TableId::Signal], Some("5s")).warnings.len(), 0);
+        let other = heading(&[TableId::Exec], None);
+        assert_eq!(other.covers, "2026-11-22T10:15:00Z + 12.3 s, nothing lost");
+        assert_eq!(other.warnings.len(), 0);
+    }
+
+    #[test]
+    fn a_killed_recording_goes_to_its_last_event_and_says_so() {
+        let made = Made::new();
+        made.rows(&[made.fork(2.5, 10, 1)]);
+        let recording = made.open();
+        let span = Span::of(&recording);
+        assert_eq!(span, Span { start: START, end: START + 2_500_000_000, ended: false });
+        let heading = Heading::new(&recording, &[], &Window::all(span));
+        assert_eq!(
+            heading.covers,
+            "2026-11-22T10:15:00Z + 2.5 s, nothing lost; the recorder was killed or still runs"
+        );
+    }
+}

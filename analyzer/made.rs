@@ -1,0 +1,403 @@
+//! Recordings made up for tests, written as the recorder writes them.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use arrow::compute::concat_batches;
+use arrow::record_batch::RecordBatch;
+use lookback_schemas::cell::{RowBuilder as _, Source};
+use lookback_schemas::manifest::{End, Hook, Host, Manifest, Total, Tracer};
+use lookback_schemas::recording::Recording;
+use lookback_schemas::segment::{Rotation, TableWriter};
+use lookback_schemas::tables::*;
+use lookback_schemas::wire::{Chars, Flag, Header, Loc, Maybe, Monotonic};
+use lookback_schemas::{Table, TableId};
+
+/// When the made recordings begin: 2026-11-22T10:15:00Z.
+pub const START: i64 = 1_795_342_500_000_000_000;
+
+/// The moment `seconds` after [`START`].
+pub fn at(seconds: f64) -> i64 {
+    START.saturating_add((seconds * 1e9).round() as i64)
+}
+
+/// A row of any table.
+pub type Row = (TableId, RecordBatch);
+
+/// A recording in a temporary directory. Unless it was [ended](Made::end), it is one whose recorder
+/// was killed.
+pub struct Made {
+    directory: tempfile::TempDir,
+    writers: RefCell<BTreeMap<TableId, TableWriter>>,
+    rows: RefCell<BTreeMap<TableId, u64>>,
+}
+
+/// Collects what a writer is given.
+#[derive(Clone, Default)]
+pub struct Capture(Arc<Mutex<Vec<u8>>>);
+
+impl Capture {
+    pub fn text(&self) -> String {
+        let bytes = self.0.lock().expect("no test panics while it writes").clone();
+        String::from_utf8(bytes).expect("reports are UTF-8")
+    }
+}
+
+impl Write for Capture {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("no test panics while it writes").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What `analyze` prints when it is called with these arguments; the recording follows the first.
+pub fn analyze(made: &Made, args: &[&str]) -> anyhow::Result<String> {
+    analyze_at(made.path(), args)
+}
+
+/// As [`analyze`], for a recording anywhere.
+pub fn analyze_at(recording: &Path, args: &[&str]) -> anyhow::Result<String> {
+    use clap::Parser as _;
+    let out = tempfile::NamedTempFile::new()?;
+    let path = out.path().to_str().expect("temporary paths are UTF-8");
+    let recording = recording.to_str().expect("temporary paths are UTF-8");
+    let mut line = vec!["analyze", args[0], recording];
+    line.extend(&args[1..]);
+    line.extend(["-o", path]);
+    let cli = crate::cli::Cli::try_parse_from(line)?;
+    crate::cli::run(cli)?;
+    Ok(std::fs::read_to_string(path)?)
+}
+
+/// Text and lists behind a row.
+struct Tail(Vec<u8>);
+
+impl Tail {
+    fn new() -> Tail {
+        Tail(vec![0; 8])
+    }
+
+    fn add<T>(&mut self, bytes: &[u8]) -> Loc<T> {
+        let start = self.0.len();
+        self.0.extend_from_slice(bytes);
+        Loc::new(start as u16, bytes.len() as u16)
+    }
+}
+
+fn comm(name: &str) -> Chars<16> {
+    let mut bytes = [0; 16];
+    bytes[..name.len()].copy_from_slice(name.as_bytes());
+    Chars(bytes)
+}
+
+fn known<T>(value: Option<T>, unknown: T) -> Maybe<T> {
+    Maybe(value.unwrap_or(unknown))
+}
+
+fn row<T: Table>(row: T, tail: &[u8]) -> Row {
+    let mut builder = T::Builder::default();
+    builder.append(&row, &Source { record: tail, epoch: 0 });
+    (T::ID, builder.finish())
+}
+
+impl Made {
+    pub fn new() -> Made {
+        let made = Made {
+            directory: tempfile::tempdir().expect("tests may write temporary files"),
+            writers: RefCell::default(),
+            rows: RefCell::default(),
+        };
+        made.write_manifest(None);
+        made
+    }
+
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub fn open(&self) -> Recording {
+        Recording::open(self.path()).expect("what was made opens")
+    }
+
+    pub fn manifest(&self) -> Manifest {
+        let rows = self.rows.borrow();
+        let totals = rows.iter().map(|(table, rows)| {
+            let seen = table.c_struct().map(|_| *rows);
+            (table.name().to_owned(), Total { seen, rows: *rows, lost: 0 })
+        });
+        Manifest {
+            format: lookback_schemas::FORMAT_VERSION,
+            recorder: "0.1.0".to_owned(),
+            host: Host {
+                name: "web1".to_owned(),
+                boot_id: "b".to_owned(),
+                kernel: "6.12.0".to_owned(),
+                arch: "x86_64".to_owned(),
+                cpus: 2,
+            },
+            command_line: vec!["record".to_owned(), "process".to_owned()],
+            started: START,
+            epoch: START,
+            tracers: vec![
+                Tracer {
+                    name: "process".to_owned(),
+                    tables: vec!["exec".to_owned()],
+                    hooks: vec![Hook {
+                        purpose: "exec".to_owned(),
+                        hook: "raw_tp/sched_process_exec".to_owned(),
+                    }],
+                    failed: None,
+                },
+                Tracer {
+                    name: "profile".to_owned(),
+                    tables: vec!["sample".to_owned()],
+                    hooks: Vec::new(),
+                    failed: Some("no permission".to_owned()),
+                },
+            ],
+            totals: totals.collect(),
+            ..Manifest::default()
+        }
+    }
+
+    fn write_manifest(&self, ended: Option<End>) {
+        let manifest = Manifest { ended, ..self.manifest() };
+        manifest.write(self.path(), false).expect("tests may write temporary files");
+    }
+
+    /// Appends the rows: one row group for each table.
+    pub fn rows(&self, rows: &[Row]) {
+        let mut tables: BTreeMap<TableId, Vec<&RecordBatch>> = BTreeMap::new();
+        for (table, batch) in rows {
+            tables.entry(*table).or_default().push(batch);
+        }
+        for (table, batches) in tables {
+            let batch = concat_batches(&batches[0].schema(), batches).expect("one schema");
+            self.batch(table, &batch);
+        }
+    }
+
+    /// Appends the batch as a row group.
+    pub fn batch(&self, table: TableId, batch: &RecordBatch) {
+        let mut writers = self.writers.borrow_mut();
+        let writer = writers
+            .entry(table)
+            .or_insert_with(|| TableWriter::new(self.path(), table, Rotation::default()));
+        writer.append(batch).expect("tests may write temporary files");
+        *self.rows.borrow_mut().entry(table).or_default() += batch.num_rows() as u64;
+    }
+
+    /// Ends the recording in good order.
+    pub fn end(&self, seconds: f64) {
+        for writer in self.writers.borrow_mut().values_mut() {
+            writer.finish().expect("tests may write temporary files");
+        }
+        let (at, why) = (at(seconds), "duration".to_owned());
+        self.write_manifest(Some(End { at, why, error: None }));
+    }
+
+    pub fn fork(&self, seconds: f64, pid: i32, ppid: i32) -> Row {
+        let fork = Fork {
+            header: Header::default(),
+            ts: Monotonic(at(seconds)),
+            pid,
+            ppid,
+            caller_tid: ppid,
+            uid: 1000,
+            cgroup: Maybe(i64::MIN),
+            comm: comm("parent"),
+        };
+        row(fork, &[])
+    }
+
+    pub fn exec(&self, seconds: f64, pid: i32, ppid: i32, argv: &[&str]) -> Row {
+        self.exec_in(seconds, pid, ppid, argv, None, None)
+    }
+
+    pub fn exec_in(
+        &self,
+        seconds: f64,
+        pid: i32,
+        ppid: i32,
+        argv: &[&str],
+        cgroup: Option<i64>,
+        argv_bytes: Option<i32>,
+    ) -> Row {
+        let mut tail = Tail::new();
+        let name = argv[0].rsplit('/').next().unwrap_or_default();
+        let mut words = argv.join("\0");
+        words.push('\0');
+        let exec = Exec {
+            header: Header::default(),
+            ts: Monotonic(at(seconds)),
+            pid,
+            ppid,
+            caller_tid: pid,
+            uid: 1000,
+            cgroup: known(cgroup, i64::MIN),
+            comm: comm(&name[..name.len().min(15)]),
+            filename: tail.add(argv[0].as_bytes()),
+            cwd: tail.add(b"work\0srv\0"),
+            argv: tail.add(words.as_bytes()),
+            argv_bytes: Maybe(argv_bytes.unwrap_or(words.len() as i32)),
+        };
+        row(exec, &tail.0)
+    }
+
+    /// An exit of a process that began at `start`, with its code or its signal.
+    pub fn exit(
+        &self,
+        seconds: f64,
+        pid: i32,
+        ppid: i32,
+        start: f64,
+        status: Result<i32, i32>,
+    ) -> Row {
+        let exit = Exit {
+            header: Header::default(),
+            ts: Monotonic(at(seconds)),
+            start: Monotonic(at(start)),
+            duration: at(seconds).saturating_sub(at(start)),
+            user: 2_000_000,
+            system: 1_000_000,
+            max_rss: Maybe(4096 * 1024),
+            minor_faults: 3,
+            major_faults: 1,
+            cgroup: Maybe(i64::MIN),
+            comm: comm("ended"),
+            pid,
+            tid: pid,
+            ppid,
+            uid: 1000,
+            code: known(status.ok(), i32::MIN),
+            signal: known(status.err(), i32::MIN),
+            core: Flag(u32::from(status == Err(11))),
+            process_ended: Flag(1),
+        };
+        row(exit, &[])
+    }
+
+    pub fn process(&self, seconds: f64, pid: i32, ppid: i32, start: f64, argv: &[&str]) -> Row {
+        let argv: Vec<String> = argv.iter().map(|arg| (*arg).to_owned()).collect();
+        let process = Process {
+            ts: at(seconds),
+            pid,
+            ppid,
+            uid: Some(0),
+            start: Some(at(start)),
+            cgroup: None,
+            comm: argv.first().map(|name| name.rsplit('/').next().unwrap_or_default().to_owned()),
+            exe: argv.first().cloned(),
+            argv: (!argv.is_empty()).then_some(argv),
+        };
+        row(process, &[])
+    }
+
+    pub fn cgroup(&self, seconds: f64, id: i64, path: &str) -> Row {
+        let mut tail = Tail::new();
+        let cgroup = Cgroup {
+            header: Header::default(),
+            ts: Monotonic(at(seconds)),
+            id,
+            path: tail.add(path.as_bytes()),
+            pid: Maybe(i32::MIN),
+        };
+        row(cgroup, &tail.0)
+    }
+
+    pub fn signal(&self, seconds: f64, from: Option<i32>, to: i32, sig: i32, result: i32) -> Row {
+        let signal = Signal {
+            header: Header::default(),
+            ts: Monotonic(at(seconds)),
+            pid: known(from, i32::MIN),
+            tid: known(from, i32::MIN),
+            uid: known(from.map(|_| 1000), i32::MIN),
+            sig,
+            code: 0,
+            target_pid: to,
+            target_tid: to,
+            target_uid: 1001,
+            result,
+            group: Flag(1),
+            comm: comm(if from.is_some() { "sender" } else { "" }),
+            target_comm: comm("target"),
+        };
+        row(signal, &[])
+    }
+
+    pub fn kill(&self, seconds: f64, pid: i32, target: i32, sig: i32, result: i32) -> Row {
+        let kill = Kill {
+            header: Header::default(),
+            ts: Monotonic(at(seconds)),
+            duration: 1500,
+            pid,
+            tid: pid,
+            uid: 1000,
+            call: 0,
+            target_pid: Maybe(target),
+            target_tid: Maybe(i32::MIN),
+            sig,
+            result,
+            comm: comm("sender"),
+        };
+        row(kill, &[])
+    }
+
+    pub fn sample(
+        &self,
+        seconds: f64,
+        pid: i32,
+        name: &str,
+        user: Option<i64>,
+        kernel: Option<i64>,
+    ) -> Row {
+        let sample = Sample {
+            header: Header::default(),
+            ts: Monotonic(at(seconds)),
+            user_stack: known(user, i64::MIN),
+            kernel_stack: known(kernel, i64::MIN),
+            period: 10,
+            pid,
+            tid: pid,
+            uid: 1000,
+            cpu: 0,
+            comm: comm(name),
+        };
+        row(sample, &[])
+    }
+
+    pub fn stack(&self, id: i64, frames: &[i64], truncated: bool) -> Row {
+        let frames = frames.to_vec();
+        row(Stack { ts: at(0.5), id, pid: None, frames, truncated }, &[])
+    }
+
+    pub fn frame(&self, id: i64, kernel: bool, module: Option<&str>, offset: Option<i64>) -> Row {
+        let module = module.map(str::to_owned);
+        let (build_id, file_offset, return_address) = (None, offset, false);
+        let address = 0x1000 + id;
+        let frame = Frame { id, address, return_address, kernel, module, build_id, file_offset };
+        row(frame, &[])
+    }
+
+    pub fn symbol(&self, frame: i64, depth: i32, name: &str) -> Row {
+        let (name, offset, file, line) = (name.to_owned(), Some(4), None, None);
+        row(Symbol { frame, depth, name, offset, file, line }, &[])
+    }
+
+    pub fn clock(&self, seconds: f64) -> Row {
+        let (ts, monotonic) = (at(seconds), at(seconds) - START);
+        row(Clock { ts, monotonic, boottime: monotonic, realtime: ts }, &[])
+    }
+
+    pub fn loss(&self, table: &str, reason: &str, count: i64, start: f64, end: f64) -> Row {
+        let (table, reason) = (table.to_owned(), reason.to_owned());
+        row(Loss { ts: at(start), end: at(end), table, cpu: Some(0), count, reason }, &[])
+    }
+}

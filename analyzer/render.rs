@@ -1,0 +1,805 @@
+//! Rows on their way out: as a table to read, as JSON, or as CSV.
+//!
+//! A report does not print. It says which [`Column`]s it has and hands over rows of [`Value`]s, and
+//! all three formats are made from those. A table is for people: times, sizes and codes are spelled
+//! out, and headers are those of the tools that people know. JSON and CSV are for programs: keys are
+//! the names of the recorded columns, and numbers stay what they are (nanoseconds, bytes).
+//!
+//! Recorded text is untrusted: a process may carry terminal escape sequences in its arguments.
+//! Wherever text can reach a terminal, control characters are [escaped].
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::io::{self, BufWriter, IsTerminal as _, Write};
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::losses::Heading;
+
+/// How rows are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Aligned columns to read.
+    #[default]
+    Table,
+    /// One JSON array of objects.
+    Json,
+    /// Comma-separated values with a header line (RFC 4180).
+    Csv,
+}
+
+/// In which time zone tables show times.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Zone {
+    /// Coordinated Universal Time.
+    #[default]
+    Utc,
+    /// The time zone of this machine.
+    Local,
+}
+
+/// Where a report goes, and in which format.
+#[derive(Args, Clone, Debug, Default)]
+pub struct OutputArgs {
+    /// How to write the rows
+    #[arg(long, value_enum, default_value_t, help_heading = "Output")]
+    pub format: Format,
+    /// Write to this file instead of the standard output
+    #[arg(short, long, value_name = "FILE", help_heading = "Output")]
+    pub output: Option<PathBuf>,
+    /// Time zone of the times in tables
+    #[arg(long, value_enum, default_value_t, help_heading = "Output")]
+    pub tz: Zone,
+}
+
+/// One value of a row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// Unknown: `-` in a table, null in JSON, nothing in CSV.
+    Null,
+    /// A number.
+    Int(i64),
+    /// A number with a fraction. NaN and the infinities are unknown.
+    Real(f64),
+    /// Text.
+    Text(String),
+    /// A list of texts, such as arguments. Joined by spaces in a table.
+    Texts(Vec<String>),
+    /// A list of numbers.
+    Ints(Vec<i64>),
+    /// A length of time in nanoseconds.
+    Duration(i64),
+    /// A length of time in nanoseconds, which a table shows as seconds with two digits.
+    Seconds(i64),
+    /// A moment in nanoseconds since the Unix epoch, which a table shows in full.
+    Time(i64),
+    /// The same, which a table shows as the time of day where the day is the recording's first.
+    Clock(i64),
+    /// A size in bytes.
+    Bytes(i64),
+    /// Yes or no.
+    Flag(bool),
+    /// The bits of an unsigned machine address.
+    Hex(i64),
+    /// A number that a table shows by its name.
+    Named(i64, Cow<'static, str>),
+}
+
+impl Value {
+    /// The text, or unknown.
+    #[must_use]
+    pub fn text(text: Option<&str>) -> Value {
+        text.map_or(Value::Null, |text| Value::Text(text.to_owned()))
+    }
+
+    /// The number, or unknown.
+    #[must_use]
+    pub fn int<N: Into<i64>>(number: Option<N>) -> Value {
+        number.map_or(Value::Null, |number| Value::Int(number.into()))
+    }
+}
+
+/// Which formats have a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shown {
+    Everywhere,
+    InTables,
+    InData,
+}
+
+/// What a report says about one of its columns.
+#[derive(Clone, Debug)]
+pub struct Column {
+    name: &'static str,
+    header: Cow<'static, str>,
+    width: usize,
+    right: bool,
+    shown: Shown,
+}
+
+impl Column {
+    /// A column that is called `name` in JSON and CSV and `header` in tables, aligned left.
+    #[must_use]
+    pub fn new(name: &'static str, header: &'static str) -> Column {
+        let shown = Shown::Everywhere;
+        Column { name, header: Cow::Borrowed(header), width: 0, right: false, shown }
+    }
+
+    /// A column that only JSON and CSV have.
+    #[must_use]
+    pub fn data(name: &'static str) -> Column {
+        Column { shown: Shown::InData, ..Column::new(name, "") }
+    }
+
+    /// A column that only tables have, for what the data says in other columns.
+    #[must_use]
+    pub fn table(header: &'static str) -> Column {
+        Column { shown: Shown::InTables, ..Column::new("", header) }
+    }
+
+    /// A column of the recording as it is; its header is its name.
+    #[must_use]
+    pub fn recorded(column: &lookback_schemas::Column) -> Column {
+        let number = match column.kind {
+            lookback_schemas::Kind::Duration
+            | lookback_schemas::Kind::Bytes
+            | lookback_schemas::Kind::Count
+            | lookback_schemas::Kind::Id
+            | lookback_schemas::Kind::Code => true,
+            lookback_schemas::Kind::Time
+            | lookback_schemas::Kind::Address
+            | lookback_schemas::Kind::Flag
+            | lookback_schemas::Kind::Text => false,
+        };
+        let list = column.ty == lookback_schemas::Type::I64s;
+        Column { right: number && !list, ..Column::new(column.name, column.name) }
+    }
+
+    /// At least this wide in tables.
+    #[must_use]
+    pub fn wide(self, width: usize) -> Column {
+        Column { width, ..self }
+    }
+
+    /// Aligned right in tables.
+    #[must_use]
+    pub fn right(self) -> Column {
+        Column { right: true, ..self }
+    }
+}
+
+/// Where the output goes, opened.
+pub struct Output {
+    sink: BufWriter<Named>,
+    format: Format,
+    zone: TimeZone,
+    colour: bool,
+    terminal: bool,
+    /// Start of the recording: times of day without a date are of this day.
+    start: i64,
+}
+
+/// A writer whose errors name it.
+struct Named {
+    name: String,
+    inner: Box<dyn Write>,
+}
+
+impl Named {
+    fn error(&self, error: &io::Error) -> io::Error {
+        io::Error::new(error.kind(), format!("{}: {error}", self.name))
+    }
+}
+
+impl Write for Named {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.inner.write(bytes).map_err(|error| self.error(&error))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush().map_err(|error| self.error(&error))
+    }
+}
+
+/// Whether the error only says that whoever read our output has read enough, as `head` does.
+#[must_use]
+pub fn reader_left(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    })
+}
+
+impl Output {
+    /// Opens the output. `start` is when the recording began.
+    ///
+    /// # Errors
+    /// If the file cannot be created.
+    pub fn open(args: &OutputArgs, start: i64) -> anyhow::Result<Output> {
+        let (name, inner, terminal): (_, Box<dyn Write>, _) = match &args.output {
+            Some(path) => {
+                let name = path.display().to_string();
+                let file = std::fs::File::create(path).with_context(|| name.clone())?;
+                (name, Box::new(file), false)
+            }
+            None => {
+                let stdout = io::stdout();
+                let terminal = stdout.is_terminal();
+                ("standard output".to_owned(), Box::new(stdout), terminal)
+            }
+        };
+        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let zone = match args.tz {
+            Zone::Utc => TimeZone::UTC,
+            Zone::Local => TimeZone::system(),
+        };
+        let mut output = Output::to(inner, args.format, start);
+        output.sink.get_mut().name = name;
+        Ok(Output { zone, colour: terminal && !no_colour, terminal, ..output })
+    }
+
+    /// An output that goes into `inner`, which is no terminal; times in UTC.
+    #[must_use]
+    pub fn to(inner: Box<dyn Write>, format: Format, start: i64) -> Output {
+        let sink = BufWriter::with_capacity(64 << 10, Named { name: String::new(), inner });
+        let (colour, terminal) = (false, false);
+        Output { sink, format, zone: TimeZone::UTC, colour, terminal, start }
+    }
+
+    /// The format that was asked for.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Whether a person reads this as it is printed.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
+    /// Writes the report's first lines, in which it says what it covers and what is missing. In
+    /// JSON and CSV, which have no place for that, what is missing goes to the standard error.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn heading(&mut self, heading: &Heading) -> anyhow::Result<()> {
+        match self.format {
+            Format::Table => {
+                self.line(&format!("# {}", heading.covers))?;
+                for warning in &heading.warnings {
+                    let text = escaped(warning);
+                    if self.colour {
+                        self.line(&format!("\x1b[1;31m# {text}\x1b[0m"))?;
+                    } else {
+                        self.line(&format!("# {text}"))?;
+                    }
+                }
+            }
+            Format::Json | Format::Csv => heading.warn(),
+        }
+        Ok(())
+    }
+
+    /// Writes a line of text, which must be safe to print.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn line(&mut self, text: &str) -> anyhow::Result<()> {
+        writeln!(self.sink, "{text}").map_err(anyhow::Error::from)
+    }
+
+    /// The writer underneath, for what is neither rows nor lines.
+    pub fn raw(&mut self) -> &mut impl Write {
+        &mut self.sink
+    }
+
+    /// Begins the rows of a report.
+    pub fn rows(&mut self, columns: Vec<Column>) -> Rows<'_> {
+        Rows { output: self, columns, held: Vec::new(), state: State::Begun, line: String::new() }
+    }
+
+    /// Writes what is left.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn finish(mut self) -> anyhow::Result<()> {
+        self.sink.flush().map_err(anyhow::Error::from)
+    }
+
+    /// The moment as a table shows it: RFC 3339 with `digits` of a second.
+    #[must_use]
+    pub fn moment(&self, ns: i64, digits: u8) -> String {
+        moment(ns, digits, &self.zone)
+    }
+
+    fn clock(&self, ns: i64) -> String {
+        let (time, start) = (zoned(ns, &self.zone), zoned(self.start, &self.zone));
+        if time.date() == start.date() {
+            time.strftime("%H:%M:%S%.3f").to_string()
+        } else {
+            self.moment(ns, 0)
+        }
+    }
+
+    fn cell(&self, value: &Value) -> String {
+        match value {
+            Value::Null => "-".to_owned(),
+            Value::Int(number) => number.to_string(),
+            Value::Real(number) => real(*number).unwrap_or_else(|| "-".to_owned()),
+            Value::Text(text) => escaped(text).into_owned(),
+            Value::Texts(texts) => escaped(&texts.join(" ")).into_owned(),
+            Value::Ints(numbers) => join(numbers, " "),
+            Value::Duration(ns) => duration(*ns),
+            Value::Seconds(ns) => format!("{:.2}", *ns as f64 / 1e9),
+            Value::Time(ns) => self.moment(*ns, 9),
+            Value::Clock(ns) => self.clock(*ns),
+            Value::Bytes(bytes) => size(*bytes),
+            Value::Flag(true) => "yes".to_owned(),
+            Value::Flag(false) => "no".to_owned(),
+            Value::Hex(address) => format!("{address:#x}"),
+            Value::Named(_, name) => name.to_string(),
+        }
+    }
+}
+
+/// Rows of this many are looked at before a table's columns get their widths.
+const ROWS_FOR_WIDTHS: usize = 1000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Begun,
+    Flowing,
+}
+
+/// Writes the rows of a report as they come.
+pub struct Rows<'o> {
+    output: &'o mut Output,
+    columns: Vec<Column>,
+    held: Vec<Vec<String>>,
+    state: State,
+    line: String,
+}
+
+impl Rows<'_> {
+    /// Writes a row: a value for each column, in order.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn row(&mut self, values: &[Value]) -> anyhow::Result<()> {
+        debug_assert_eq!(values.len(), self.columns.len(), "a value for each column");
+        match self.output.format {
+            Format::Table => {
+                let cells = std::iter::zip(&self.columns, values)
+                    .filter(|(column, _)| column.shown != Shown::InData)
+                    .map(|(_, value)| self.output.cell(value))
+                    .collect::<Vec<_>>();
+                if self.state == State::Flowing {
+                    return self.table_line(&cells);
+                }
+                self.held.push(cells);
+                if self.held.len() == ROWS_FOR_WIDTHS { self.begin_table() } else { Ok(()) }
+            }
+            Format::Json => {
+                self.line.clear();
+                self.line.push_str(match self.state {
+                    State::Begun => "[\n{",
+                    State::Flowing => ",\n{",
+                });
+                self.state = State::Flowing;
+                let mut first = true;
+                for (column, value) in std::iter::zip(&self.columns, values) {
+                    if column.shown == Shown::InTables {
+                        continue;
+                    }
+                    if !std::mem::replace(&mut first, false) {
+                        self.line.push(',');
+                    }
+                    json_text(column.name, &mut self.line);
+                    self.line.push(':');
+                    json(value, &mut self.line);
+                }
+                self.line.push('}');
+                self.output.sink.write_all(self.line.as_bytes())?;
+                Ok(())
+            }
+            Format::Csv => {
+                self.csv_header()?;
+                let terminal = self.output.terminal;
+                let fields = std::iter::zip(&self.columns, values)
+                    .filter(|(column, _)| column.shown != Shown::InTables)
+                    .map(|(_, value)| csv_field(value, terminal));
+                csv_line(&mut self.output.sink, &mut self.line, fields)
+            }
+        }
+    }
+
+    /// Ends the rows.
+    ///
+    /// # Errors
+    /// If what is left cannot be written.
+    pub fn end(mut self) -> anyhow::Result<()> {
+        match (self.output.format, self.state) {
+            (Format::Table, State::Begun) => self.begin_table(),
+            (Format::Table, State::Flowing) => Ok(()),
+            (Format::Json, State::Begun) => self.output.line("[]"),
+            (Format::Json, State::Flowing) => self.output.line("\n]"),
+            (Format::Csv, _) => self.csv_header(),
+        }
+    }
+
+    fn csv_header(&mut self) -> anyhow::Result<()> {
+        if self.state == State::Begun {
+            self.state = State::Flowing;
+            let names = self
+                .columns
+                .iter()
+                .filter(|column| column.shown != Shown::InTables)
+                .map(|column| column.name.to_owned());
+            csv_line(&mut self.output.sink, &mut self.line, names)?;
+        }
+        Ok(())
+    }
+
+    /// Fixes the widths and writes the header and the rows that were held for it.
+    fn begin_table(&mut self) -> anyhow::Result<()> {
+        self.state = State::Flowing;
+        let held = std::mem::take(&mut self.held);
+        let shown = self.columns.iter_mut().filter(|column| column.shown != Shown::InData);
+        let mut header = Vec::new();
+        for (index, column) in shown.enumerate() {
+            let cells = held.iter().map(|cells| cells[index].chars().count());
+            let widest = cells.max().unwrap_or(0).max(column.header.chars().count());
+            column.width = column.width.max(widest);
+            header.push(column.header.to_string());
+        }
+        self.table_line(&header)?;
+        for cells in &held {
+            self.table_line(cells)?;
+        }
+        Ok(())
+    }
+
+    fn table_line(&mut self, cells: &[String]) -> anyhow::Result<()> {
+        self.line.clear();
+        let shown = self.columns.iter().filter(|column| column.shown != Shown::InData);
+        for (column, cell) in std::iter::zip(shown, cells) {
+            if !self.line.is_empty() {
+                self.line.push(' ');
+            }
+            let width = column.width;
+            let _ = match column.right {
+                true => write!(self.line, "{cell:>width$}"),
+                false => write!(self.line, "{cell:<width$}"),
+            };
+        }
+        self.line.truncate(self.line.trim_end_matches(' ').len());
+        self.line.push('\n');
+        self.output.sink.write_all(self.line.as_bytes()).map_err(anyhow::Error::from)
+    }
+}
+
+/// Writes a line of CSV. A field is quoted where it must be, and where readers disagree.
+fn csv_line(
+    mut sink: impl Write,
+    line: &mut String,
+    fields: impl Iterator<Item = String>,
+) -> anyhow::Result<()> {
+    line.clear();
+    for (index, field) in fields.enumerate() {
+        if index > 0 {
+            line.push(',');
+        }
+        if field.contains(['"', ',', '\n', '\r']) || field.trim().len() != field.len() {
+            line.push('"');
+            line.push_str(&field.replace('"', "\"\""));
+            line.push('"');
+        } else {
+            line.push_str(&field);
+        }
+    }
+    line.push('\n');
+    sink.write_all(line.as_bytes()).map_err(anyhow::Error::from)
+}
+
+fn csv_field(value: &Value, terminal: bool) -> String {
+    let safe = |text: String| if terminal { escaped(&text).into_owned() } else { text };
+    match value {
+        Value::Null => String::new(),
+        Value::Int(number)
+        | Value::Duration(number)
+        | Value::Seconds(number)
+        | Value::Time(number)
+        | Value::Clock(number)
+        | Value::Bytes(number)
+        | Value::Hex(number)
+        | Value::Named(number, _) => number.to_string(),
+        Value::Real(number) => real(*number).unwrap_or_default(),
+        Value::Text(text) => safe(text.clone()),
+        Value::Texts(_) | Value::Ints(_) => {
+            let mut list = String::new();
+            json(value, &mut list);
+            list
+        }
+        Value::Flag(flag) => flag.to_string(),
+    }
+}
+
+/// Appends the value as JSON.
+fn json(value: &Value, out: &mut String) {
+    match value {
+        Value::Null => out.push_str("null"),
+        Value::Int(number)
+        | Value::Duration(number)
+        | Value::Seconds(number)
+        | Value::Time(number)
+        | Value::Clock(number)
+        | Value::Bytes(number)
+        | Value::Hex(number)
+        | Value::Named(number, _) => {
+            let _ = write!(out, "{number}");
+        }
+        Value::Real(number) => match real(*number) {
+            Some(number) => out.push_str(&number),
+            None => out.push_str("null"),
+        },
+        Value::Text(text) => json_text(text, out),
+        Value::Texts(texts) => {
+            out.push('[');
+            for (index, text) in texts.iter().enumerate() {
+                if index > 0 {
+                    out.push(',');
+                }
+                json_text(text, out);
+            }
+            out.push(']');
+        }
+        Value::Ints(numbers) => {
+            out.push('[');
+            out.push_str(&join(numbers, ","));
+            out.push(']');
+        }
+        Value::Flag(flag) => {
+            let _ = write!(out, "{flag}");
+        }
+    }
+}
+
+/// Appends a JSON string. Beyond what JSON demands it escapes all that could steer a terminal.
+fn json_text(text: &str, out: &mut String) {
+    out.push('"');
+    for character in text.chars() {
+        match character {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\t' => out.push_str("\\t"),
+            '\r' => out.push_str("\\r"),
+            other if steers(other) => {
+                let _ = write!(out, "\\u{:04x}", u32::from(other));
+            }
+            other => out.push(other),
+        }
+    }
+    out.push('"');
+}
+
+/// Whether the character does more than show itself: control characters of both sets, line
+/// separators, and the marks that turn the direction of text. All lie below U+10000.
+fn steers(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// The text with every character that could steer a terminal spelled out, as `\x1b` for ESC.
+#[must_use]
+pub fn escaped(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(steers) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len() + 8);
+    for character in text.chars() {
+        match character {
+            '\n' => safe.push_str("\\n"),
+            '\t' => safe.push_str("\\t"),
+            '\r' => safe.push_str("\\r"),
+            other if steers(other) && other.is_ascii() => {
+                let _ = write!(safe, "\\x{:02x}", u32::from(other));
+            }
+            other if steers(other) => {
+                let _ = write!(safe, "\\u{{{:x}}}", u32::from(other));
+            }
+            other => safe.push(other),
+        }
+    }
+    Cow::Owned(safe)
+}
+
+fn join(numbers: &[i64], separator: &str) -> String {
+    let mut text = String::new();
+    for (index, number) in numbers.iter().enumerate() {
+        if index > 0 {
+            text.push_str(separator);
+        }
+        let _ = write!(text, "{number}");
+    }
+    text
+}
+
+/// A number with at most three digits of a fraction; `None` where it is none.
+#[must_use]
+pub fn real(number: f64) -> Option<String> {
+    if !number.is_finite() {
+        return None;
+    }
+    let text = format!("{number:.3}");
+    Some(text.trim_end_matches('0').trim_end_matches('.').to_owned())
+}
+
+fn zoned(ns: i64, zone: &TimeZone) -> jiff::Zoned {
+    Timestamp::from_nanosecond(i128::from(ns))
+        .expect("every i64 of nanoseconds is within the years that jiff knows")
+        .to_zoned(zone.clone())
+}
+
+fn moment(ns: i64, digits: u8, zone: &TimeZone) -> String {
+    let time = zoned(ns, zone);
+    let end = if *zone == TimeZone::UTC { "Z" } else { "%:z" };
+    let fraction = if digits == 0 { String::new() } else { format!("%.{digits}f") };
+    time.strftime(&format!("%Y-%m-%dT%H:%M:%S{fraction}{end}")).to_string()
+}
+
+/// The moment in UTC, to the millisecond where it is not a whole second.
+#[must_use]
+pub fn utc(ns: i64) -> String {
+    let digits = if ns.rem_euclid(1_000_000_000) < 1_000_000 { 0 } else { 3 };
+    moment(ns, digits, &TimeZone::UTC)
+}
+
+/// A length of time in nanoseconds as a table shows it, such as `12.3µs`.
+#[must_use]
+pub fn duration(ns: i64) -> String {
+    let value = ns as f64;
+    match ns.unsigned_abs() {
+        0..1_000 => format!("{ns}ns"),
+        1_000..1_000_000 => format!("{:.1}µs", value / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.2}ms", value / 1e6),
+        1_000_000_000.. => format!("{:.3}s", value / 1e9),
+    }
+}
+
+/// A length of time in nanoseconds for a sentence, such as `12.3 s` or `2 h 5 min`.
+#[must_use]
+pub fn spoken(ns: i64) -> String {
+    const SECOND: i64 = 1_000_000_000;
+    let seconds = ns / SECOND;
+    match ns {
+        ..SECOND => format!("{} ms", real(ns as f64 / 1e6).unwrap_or_default()),
+        SECOND..120_000_000_000 => format!("{:.1} s", ns as f64 / 1e9),
+        120_000_000_000..7_200_000_000_000 => format!("{} min {} s", seconds / 60, seconds % 60),
+        7_200_000_000_000.. => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+/// A size as a table shows it, such as `1.5KiB`.
+#[must_use]
+pub fn size(bytes: i64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes.unsigned_abs() < 1024 {
+        return format!("{bytes}B");
+    }
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while value.abs() >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.1}{}", UNITS[unit])
+}
+
+/// A count with its thousands set apart, such as `1,234`.
+#[must_use]
+pub fn thousands<N: Into<i128>>(number: N) -> String {
+    let number = number.into();
+    let digits = number.unsigned_abs().to_string();
+    let mut text = if number < 0 { "-".to_owned() } else { String::new() };
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::made::Capture;
+
+    fn printed(format: Format, rows: &[Vec<Value>]) -> String {
+        let capture = Capture::default();
+        let mut output = Output::to(Box::new(capture.clone()), format, 0);
+        let mut writer = output.rows(vec![
+            Column::new("pid", "PID").right(),
+            Column::data("uid"),
+            Column::new("comm", "COMM").wide(6),
+            Column::table("NOTE"),
+        ]);
+        for row in rows {
+            writer.row(row).expect("memory takes every row");
+        }
+        writer.end().expect("memory takes every row");
+        output.finish().expect("memory takes every row");
+        capture.text()
+    }
+
+    fn row(comm: Value) -> Vec<Value> {
+        vec![Value::Int(7), Value::Null, comm, Value::Text("x".to_owned())]
+    }
+
+    #[test]
+    fn the_same_rows_make_every_format() {
+        let rows = [row(Value::Text("a,\"b\"".to_owned())), row(Value::Null)];
+        assert_eq!(
+            printed(Format::Table, &rows),
+            "PID COMM   NOTE\n  7 a,\"b\"  x\n  7 -      x\n"
+        );
+        assert_eq!(
+            printed(Format::Json, &rows),
+            "[\n{\"pid\":7,\"uid\":null,\"comm\":\"a,\\\"b\\\"\"},\n\
+             {\"pid\":7,\"uid\":null,\"comm\":null}\n]\n"
+        );
+        assert_eq!(printed(Format::Csv, &rows), "pid,uid,comm\n7,,\"a,\"\"b\"\"\"\n7,,\n");
+    }
+
+    #[test]
+    fn no_rows_are_still_a_table_an_array_and_a_header() {
+        assert_eq!(printed(Format::Table, &[]), "PID COMM   NOTE\n");
+        assert_eq!(printed(Format::Json, &[]), "[]\n");
+        assert_eq!(printed(Format::Csv, &[]), "pid,uid,comm\n");
+    }
+
+    #[test]
+    fn rows_after_the_widths_are_fixed_still_come() {
+        let rows = vec![row(Value::Int(1)); ROWS_FOR_WIDTHS + 5];
+        let text = printed(Format::Table, &rows);
+        assert_eq!(text.lines().count(), ROWS_FOR_WIDTHS + 6);
+        assert!(text.lines().skip(1).all(|line| line == "  7 1      x"));
+    }
+
+    #[test]
+    fn recorded_text_cannot_steer_the_terminal() {
+        let hostile = "a\x1b]0;owned\x07\u{9b}31m\r\n\u{202e}b";
+        let rows = [row(Value::Text(hostile.to_owned()))];
+        for format in [Format::Table, Format::Json] {
+            let text = printed(format, &rows);
+            assert!(!text.trim_end().replace('\n', "").chars().any(steers), "{text:?}");
+        }
+        let text = printed(Format::Json, &rows);
+        let json: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
+        assert_eq!(json[0]["comm"], hostile, "JSON loses nothing");
+    }
+
+    #[test]
+    fn numbers_are_shown_for_people() {
+        assert_eq!(duration(999), "999ns");
+        assert_eq!(duration(12_345), "12.3µs");
+        assert_eq!(duration(-1_500_000_000), "-1.500s");
+        assert_eq!(size(1536), "1.5KiB");
+        assert_eq!(size(i64::MIN), "-8.0EiB");
+        assert_eq!(thousands(1_234_567), "1,234,567");
+        assert_eq!(real(f64::NAN), None);
+        assert_eq!(real(2.5), Some("2.5".to_owned()));
+        assert_eq!(real(100.0), Some("100".to_owned()));
+        assert_eq!(utc(1_795_342_500_000_000_000), "2026-11-22T10:15:00Z");
+        assert_eq!(spoken(12_300_000_000), "12.3 s");
+        // The ends of i64 are years 1677 and 2262.
+        assert!(utc(i64::MAX).starts_with("2262-") && utc(i64::MIN).starts_with("1677-"));
+    }
+}
