@@ -11,7 +11,7 @@ use lookback_schemas::recording::Recording;
 use crate::losses::Heading;
 use crate::render::{Output, OutputArgs};
 use crate::window::{Span, Window, WindowArgs};
-use crate::{cat, check, flamegraph, histogram, info, processes, signals};
+use crate::{cat, check, flamegraph, histogram, info, processes, repair, signals};
 
 /// Answer questions from a recording: on any machine, without privileges
 #[derive(Parser, Debug)]
@@ -50,6 +50,9 @@ pub enum Command {
     /// The rows of a table, in the order of time
     #[command(after_help = cat::EXAMPLE)]
     Cat(cat::CatArgs),
+    /// Finish the files of a killed recording, for other programs that read Parquet
+    #[command(after_help = repair::EXAMPLE)]
+    Repair(repair::RepairArgs),
 }
 
 /// Which recording to read, and which part of its time.
@@ -126,6 +129,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Flamegraph(args) => flamegraph::run(&args).map(done),
         Command::Histogram(args) => histogram::run(&args).map(done),
         Command::Cat(args) => cat::run(&args).map(done),
+        Command::Repair(args) => repair::run(&args).map(done),
     }
 }
 

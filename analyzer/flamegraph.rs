@@ -10,10 +10,11 @@
 //! What is unknown is said, not left out: a frame without a name is `[module+0xoffset]` or
 //! `[unknown]`, a stack that is not in the recording `[lost stack]`.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::str::FromStr as _;
 
+use ahash::{HashMap, HashSet};
 use anyhow::{Context as _, bail};
 use arrow::array::{Array as _, AsArray as _};
 use arrow::datatypes::Int64Type;
@@ -302,7 +303,7 @@ fn collapse(
 
     let names = Names::read(recording, &sums)?;
     let mut folded: BTreeMap<String, Sum> = BTreeMap::new();
-    let mut stacks: HashMap<(i64, bool), Vec<String>> = HashMap::new();
+    let mut stacks: HashMap<(i64, bool), Vec<String>> = HashMap::default();
     for (key, sum) in &sums.sums {
         if sum.weight == 0 {
             continue;
@@ -370,7 +371,7 @@ impl Names {
         if wanted.is_empty() {
             return Ok(names);
         }
-        let mut wanted_frames: HashSet<i64> = HashSet::new();
+        let mut wanted_frames: HashSet<i64> = HashSet::default();
         recording.for_each::<Stack, Error>(ALL_TIME, |rows| {
             for row in 0..rows.id.len() {
                 let id = rows.id.value(row);
@@ -387,7 +388,7 @@ impl Names {
             Ok(())
         })?;
 
-        let mut symbols: HashMap<i64, BTreeMap<i32, String>> = HashMap::new();
+        let mut symbols: HashMap<i64, BTreeMap<i32, String>> = HashMap::default();
         recording.for_each::<Symbol, Error>(ALL_TIME, |rows| {
             for row in 0..rows.frame.len() {
                 let frame = rows.frame.value(row);

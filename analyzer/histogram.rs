@@ -7,8 +7,9 @@
 //! many of the values do not exceed. Small values are counted one by one in a table, which takes the
 //! same room however many there are; large ones are kept in a list.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
+use ahash::HashMap;
 use anyhow::bail;
 use arrow::array::Array as _;
 use arrow::record_batch::RecordBatch;

@@ -6,7 +6,8 @@
 //!
 //! - [`info`] and [`check`] tell what a recording is and whether it is whole;
 //! - [`processes`], [`signals`], [`flamegraph`] and [`histogram`] answer questions;
-//! - [`cat`] prints the rows of any table.
+//! - [`cat`] prints the rows of any table;
+//! - [`repair`] makes a killed recording readable for other programs.
 //!
 //! They share how a recording is narrowed down ([`window`] in time, [`scope`] to processes), how
 //! its rows are put into order ([`timeline`]), who a pid was at a time ([`lifetimes`]), what is
@@ -25,6 +26,7 @@ pub mod lifetimes;
 pub mod losses;
 pub mod processes;
 pub mod render;
+pub mod repair;
 pub mod scope;
 pub mod signals;
 pub mod timeline;

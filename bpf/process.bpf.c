@@ -215,8 +215,9 @@ static __always_inline bool ends_the_process(struct task_struct *task)
 
 	if (BPF_CORE_READ(signal, live.counter))
 		return false;
+	/* The others are gone; one of them may have been taken for the last. */
 	if (BPF_CORE_READ(signal, nr_threads) == 1)
-		return true;
+		return !bpf_map_lookup_elem(&ended, &key);
 	return !bpf_map_update_elem(&ended, &key, &one, BPF_NOEXIST);
 }
 

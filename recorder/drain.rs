@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use arrow::record_batch::RecordBatch;
 use crossbeam_channel::Sender;
 use libbpf_rs::{RingBuffer, RingBufferBuilder};
 use lookback_schemas::cell::{RecordBuilder, RowBuilder as _};
-use lookback_schemas::segment::ROW_GROUP_ROWS;
 use lookback_schemas::tables::{Loss, clock, loss};
 use lookback_schemas::wire::{Header, Reason};
 use lookback_schemas::{Table as _, TableId};
@@ -30,6 +30,9 @@ use crate::writer::{Batch, Shared};
 const TICK: Duration = Duration::from_millis(10);
 /// How often rows go to the writer. What a killed recorder loses is this and the time to encode.
 const FLUSH: Duration = Duration::from_millis(750);
+/// Rows of a table that go to the writer at once. So few stay in the processor's cache until they are
+/// encoded; many more would also take more memory.
+const BATCH_ROWS: usize = 16 * 1024;
 /// Records that are taken from one ring before the next one has its turn.
 const TURN: usize = 64 * 1024;
 
@@ -40,6 +43,8 @@ pub struct Drain {
     pub maps: Arc<Maps>,
     /// What turns the monotonic clock into the recording's time.
     pub epoch: i64,
+    /// When recording began, in the recording's time.
+    pub started: i64,
     /// Where batches go.
     pub writer: Sender<Batch>,
     /// What the other threads want to know.
@@ -57,7 +62,7 @@ impl Drain {
     /// # Errors
     /// If the rings cannot be mapped or the counters not read.
     pub fn run(mut self, first: &[Vec<u8>]) -> Result<Frames> {
-        let mut losses = Losses::new(&self)?;
+        let mut losses = Losses::new(&self);
         let tables = RefCell::new(Tables::new(&self));
         for record in first {
             tables.borrow_mut().take(record);
@@ -70,7 +75,10 @@ impl Drain {
             for ring in &rings {
                 let taken = ring.consume_raw_n(TURN);
                 if taken < 0 {
-                    anyhow::bail!("reading a ring buffer failed: {}", std::io::Error::from_raw_os_error(-taken));
+                    anyhow::bail!(
+                        "reading a ring buffer failed: {}",
+                        std::io::Error::from_raw_os_error(-taken)
+                    );
                 }
                 more |= taken as usize >= TURN;
             }
@@ -100,11 +108,7 @@ impl Drain {
             })?;
             builder.build()
         };
-        self.maps
-            .rings
-            .iter()
-            .map(|map| ring(map).context("cannot map a ring buffer"))
-            .collect()
+        self.maps.rings.iter().map(|map| ring(map).context("cannot map a ring buffer")).collect()
     }
 }
 
@@ -135,6 +139,8 @@ const EXIT: usize = TableId::Exit as usize;
 struct Tables {
     epoch: i64,
     builders: Vec<Option<Box<dyn RecordBuilder>>>,
+    /// The tables of which the writer has got a part of a row group.
+    begun: Vec<bool>,
     stacks: Stacks,
     writer: Sender<Batch>,
     /// Records that fit no table. There is none unless a BPF program is wrong.
@@ -146,6 +152,7 @@ impl Tables {
         Tables {
             epoch: drain.epoch,
             builders: TableId::ALL.iter().map(|table| table.record_builder()).collect(),
+            begun: vec![false; TableId::ALL.len()],
             stacks: Stacks::default(),
             writer: drain.writer.clone(),
             unreadable: 0,
@@ -168,11 +175,14 @@ impl Tables {
             self.unreadable += 1;
             return;
         };
-        if builder.append_record(record, self.epoch).is_err() {
-            self.unreadable += 1;
-        } else if builder.rows() >= ROW_GROUP_ROWS {
-            let batch = builder.finish_batch();
-            self.send(TableId::ALL[table], batch);
+        match builder.append_record(record, self.epoch) {
+            Ok(BATCH_ROWS..) => {
+                let rows = builder.finish_batch();
+                self.begun[table] = true;
+                self.hand_over(Batch { table: TableId::ALL[table], rows, more: true });
+            }
+            Ok(_few) => {}
+            Err(_) => self.unreadable += 1,
         }
     }
 
@@ -182,21 +192,24 @@ impl Tables {
         self.send(TableId::Frame, frames);
         self.send(TableId::Stack, stacks);
         for index in 0..self.builders.len() {
+            let begun = std::mem::take(&mut self.begun[index]);
             if let Some(builder) = &mut self.builders[index]
-                && builder.rows() > 0
+                && (begun || builder.rows() > 0)
             {
-                let batch = builder.finish_batch();
-                self.send(TableId::ALL[index], batch);
+                let rows = builder.finish_batch();
+                self.hand_over(Batch { table: TableId::ALL[index], rows, more: false });
             }
         }
     }
 
-    fn send(&self, table: TableId, batch: arrow::record_batch::RecordBatch) {
-        if batch.num_rows() > 0 {
-            self.writer
-                .send((table, batch))
-                .expect("the encoder runs until the last sender is dropped");
+    fn send(&self, table: TableId, rows: RecordBatch) {
+        if rows.num_rows() > 0 {
+            self.hand_over(Batch { table, rows, more: false });
         }
+    }
+
+    fn hand_over(&self, batch: Batch) {
+        self.writer.send(batch).expect("the encoder runs until the last sender is dropped");
     }
 }
 
@@ -209,14 +222,13 @@ struct Losses {
 }
 
 impl Losses {
-    fn new(drain: &Drain) -> Result<Losses> {
-        let mut lost = Vec::new();
-        for table in TableId::ALL {
-            for reason in Reason::ALL {
-                lost.push(drain.maps.counter(*table, reason as usize)?);
-            }
+    /// Counts from the beginning: programs run, and lose events, before this thread does.
+    fn new(drain: &Drain) -> Losses {
+        Losses {
+            since: drain.started,
+            lost: vec![Vec::new(); TableId::ALL.len() * Reason::ALL.len()],
+            missed: vec![0; TableId::ALL.len()],
         }
-        Ok(Losses { since: clocks::monotonic() + drain.epoch, lost, missed: vec![0; TableId::ALL.len()] })
     }
 
     /// Writes down what was lost since the last time, what the clocks show, and the totals.
@@ -233,6 +245,7 @@ impl Losses {
             for reason in Reason::ALL {
                 let counts = drain.maps.counter(*table, reason as usize)?;
                 let last = last.next().expect("there is one for each table and reason");
+                last.resize(counts.len(), 0);
                 for (cpu, (count, before)) in counts.iter().zip(last.iter()).enumerate() {
                     if count > before {
                         let row = Loss {
@@ -267,7 +280,8 @@ impl Losses {
                 self.missed[*table as usize] += missed;
                 lost_events += missed;
             }
-            let seen = drain.maps.counter(*table, 0)?.iter().sum::<u64>() + self.missed[*table as usize];
+            let seen =
+                drain.maps.counter(*table, 0)?.iter().sum::<u64>() + self.missed[*table as usize];
             let mut progress = drain.progress.lock().expect("no thread panicked");
             if seen > 0 {
                 let total = progress.totals.entry(*table).or_default();

@@ -163,7 +163,9 @@ fn try_attach(
             let watched = Watched::new(table, &program).context("no descriptor is left");
             programs.push(watched.map_err(|error| (feed, error))?);
             let attached = match hook.attach {
-                Attach::BySection => program.attach().map(|link| links.push(link)).map_err(Into::into),
+                Attach::BySection => {
+                    program.attach().map(|link| links.push(link)).map_err(Into::into)
+                }
                 Attach::PerfEvents(open) => {
                     perf_events(&program, open, environment.frequency).map(|l| links.extend(l))
                 }

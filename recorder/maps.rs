@@ -53,8 +53,7 @@ impl Maps {
         let ring = || map(MapType::RingBuf, "lookback_ring", 0, 0, ring_bytes as u32, None);
         let rings = (0..cpus).map(|_| ring()).collect::<Result<Vec<_>>>()?;
         let cpus = cpus as u32;
-        let rings_by_cpu =
-            map(MapType::ArrayOfMaps, "rings", 4, 4, cpus, rings.first())?;
+        let rings_by_cpu = map(MapType::ArrayOfMaps, "rings", 4, 4, cpus, rings.first())?;
         for (cpu, ring) in (0..cpus).zip(&rings) {
             let fd = ring.as_fd().as_raw_fd();
             rings_by_cpu.update(&cpu.to_ne_bytes(), &fd.to_ne_bytes(), MapFlags::ANY)?;

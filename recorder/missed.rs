@@ -37,11 +37,7 @@ impl Watched {
         let mut size = size_of::<bpf_prog_info>() as u32;
         // SAFETY: `info` is valid for writing `size` bytes, and all zero is a valid request.
         let result = unsafe {
-            bpf_obj_get_info_by_fd(
-                self.program.as_raw_fd(),
-                (&raw mut info).cast(),
-                &raw mut size,
-            )
+            bpf_obj_get_info_by_fd(self.program.as_raw_fd(), (&raw mut info).cast(), &raw mut size)
         };
         if result < 0 {
             return Err(io::Error::from_raw_os_error(-result));

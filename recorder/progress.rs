@@ -77,8 +77,7 @@ fn seen(progress: &Progress, tables: &[TableId]) -> u64 {
 
 /// Tells what was recorded, and what to do with it.
 pub fn summary(directory: &Path, recorded: Duration, tracers: &[&Tracer], progress: &Progress) {
-    let tables: Vec<TableId> =
-        tracers.iter().flat_map(|tracer| tracer.tables).copied().collect();
+    let tables: Vec<TableId> = tracers.iter().flat_map(|tracer| tracer.tables).copied().collect();
     let lost = match progress.lost() {
         0 => "nothing lost".to_owned(),
         lost => format!("{} LOST (see `analyze info`)", HumanCount(lost)),

@@ -54,13 +54,15 @@ pub fn record(args: &Args) -> Result<u8> {
         command => Some(Waiting::start(command)?),
     };
     let by_target = settings.by_target != 0;
+    // No event is older than the recording.
+    let began = clocks::monotonic();
     let mut following = by_target.then(|| attach(&tracers::FOLLOW, &environment)).transpose()?;
     let started = waiting.as_ref().map(|waiting| waiting.pid);
     let pids: Vec<i32> = args.pid.iter().copied().chain(started).collect();
     targets::add(&maps, &pids, settings.follow != 0)?;
     let (mut attached, reports) = attach_all(&choices, &environment)?;
 
-    let manifest = begin(&directory, args, reports)?;
+    let manifest = begin(&directory, args, reports, began)?;
     let tracings = attached.iter_mut().map(|(_, tracing)| tracing).chain(&mut following);
     let programs = tracings.flat_map(|tracing| std::mem::take(&mut tracing.programs)).collect();
     let mut recording = Recording::start(directory, manifest, Arc::clone(&maps), programs)?;
@@ -149,8 +151,13 @@ fn attach_all(
 }
 
 /// Creates the directory with its first manifest.
-fn begin(directory: &Path, args: &Args, tracers: Vec<manifest::Tracer>) -> Result<Manifest> {
-    let manifest = new_manifest(args, tracers);
+fn begin(
+    directory: &Path,
+    args: &Args,
+    tracers: Vec<manifest::Tracer>,
+    began: i64,
+) -> Result<Manifest> {
+    let manifest = new_manifest(args, tracers, began);
     output::create(directory)?;
     if let Err(error) = manifest.write(directory, true) {
         // Nothing half-written: there is nothing in it yet.
@@ -221,6 +228,7 @@ impl Recording {
         let drain = Drain {
             maps,
             epoch,
+            started: manifest.started,
             writer: batches.clone(),
             progress: Arc::clone(&progress),
             programs,
@@ -235,9 +243,10 @@ impl Recording {
         Ok(Recording { directory, manifest, began, progress, finish, drain, writer, batches })
     }
 
-    fn send(&self, table: TableId, batch: arrow::record_batch::RecordBatch) {
-        if batch.num_rows() > 0 {
-            self.batches.send((table, batch)).expect("the encoder runs while a sender is left");
+    fn send(&self, table: TableId, rows: arrow::record_batch::RecordBatch) {
+        if rows.num_rows() > 0 {
+            let batch = Batch { table, rows, more: false };
+            self.batches.send(batch).expect("the encoder runs while a sender is left");
         }
     }
 
@@ -356,7 +365,7 @@ fn totals(progress: &Progress) -> BTreeMap<String, manifest::Total> {
     progress.totals.iter().map(|(table, total)| (table.name().to_owned(), *total)).collect()
 }
 
-fn new_manifest(args: &Args, tracers: Vec<manifest::Tracer>) -> Manifest {
+fn new_manifest(args: &Args, tracers: Vec<manifest::Tracer>, began: i64) -> Manifest {
     let kernel_file = |name: &str| {
         let text = std::fs::read_to_string(format!("/proc/sys/kernel/{name}"));
         text.unwrap_or_default().trim().to_owned()
@@ -373,7 +382,7 @@ fn new_manifest(args: &Args, tracers: Vec<manifest::Tracer>) -> Manifest {
             cpus: hooks::online_cpus().map_or(0, |cpus| cpus.len()),
         },
         command_line: std::env::args().collect(),
-        started: clocks::monotonic() + epoch,
+        started: began + epoch,
         epoch,
         ended: None,
         tracers,

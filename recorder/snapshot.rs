@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use arrow::record_batch::RecordBatch;
+use lookback_schemas::TableId;
 use lookback_schemas::cell::RowBuilder as _;
 use lookback_schemas::tables::{Cgroup, Process, process};
 use lookback_schemas::wire::{Header, Loc, Maybe, Monotonic, Settings};
-use lookback_schemas::TableId;
 use zerocopy::IntoBytes as _;
 
 use crate::maps::Maps;
@@ -57,11 +57,7 @@ fn cgroup_folder(process: &procfs::process::Process, root: Option<&Path>) -> Opt
     Some(root?.join(path.strip_prefix('/').unwrap_or(&path)))
 }
 
-fn row(
-    process: &procfs::process::Process,
-    boot: i64,
-    cgroup: Option<&Path>,
-) -> Option<Process> {
+fn row(process: &procfs::process::Process, boot: i64, cgroup: Option<&Path>) -> Option<Process> {
     let stat = process.stat().ok()?;
     let status = process.status().ok();
     let tick = 1_000_000_000 / procfs::ticks_per_second() as i64;

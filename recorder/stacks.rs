@@ -146,9 +146,10 @@ impl Stacks {
         hint: Option<&KernelFrame>,
     ) -> i64 {
         // Where the two disagree, the process has replaced its image since.
-        let location = self.address_spaces.locate(pid, address as u64).filter(|location| {
-            hint.is_none_or(|hint| location.offset == Some(hint.offset as i64))
-        });
+        let location = self
+            .address_spaces
+            .locate(pid, address as u64)
+            .filter(|location| hint.is_none_or(|hint| location.offset == Some(hint.offset as i64)));
         let build_id = hint.map(|hint| hint.build_id);
         if let (Some(build_id), Some(location)) = (build_id, &location) {
             self.modules.entry(build_id).or_insert_with(|| location.module.clone());

@@ -35,10 +35,12 @@ pub fn resolve(frames: &Frames) -> arrow::record_batch::RecordBatch {
         };
         let places: Vec<u64> = frames.iter().map(place).collect();
         let resolved = match &file {
-            Some(path) => symbolizer
-                .symbolize(&Source::Elf(Elf::new(path)), Input::FileOffset(&places)),
-            None => symbolizer
-                .symbolize(&Source::Kernel(Kernel::default()), Input::AbsAddr(&places)),
+            Some(path) => {
+                symbolizer.symbolize(&Source::Elf(Elf::new(path)), Input::FileOffset(&places))
+            }
+            None => {
+                symbolizer.symbolize(&Source::Kernel(Kernel::default()), Input::AbsAddr(&places))
+            }
         };
         // A file that cannot be read as ELF leaves its frames without names.
         for (frame, symbolized) in frames.iter().zip(resolved.unwrap_or_default()) {
@@ -50,17 +52,18 @@ pub fn resolve(frames: &Frames) -> arrow::record_batch::RecordBatch {
 
 fn append(rows: &mut symbol::Builder, frame: &Frame, symbolized: &Symbolized<'_>) {
     let Symbolized::Sym(sym) = symbolized else { return };
-    let mut append = |depth: usize, name: &str, offset: Option<i64>, code: Option<&CodeInfo<'_>>| {
-        let row = Symbol {
-            frame: frame.id,
-            depth: depth as i32,
-            name: name.to_owned(),
-            offset,
-            file: code.map(|code| code.to_path().to_string_lossy().into_owned()),
-            line: code.and_then(|code| code.line).map(|line| line as i32),
+    let mut append =
+        |depth: usize, name: &str, offset: Option<i64>, code: Option<&CodeInfo<'_>>| {
+            let row = Symbol {
+                frame: frame.id,
+                depth: depth as i32,
+                name: name.to_owned(),
+                offset,
+                file: code.map(|code| code.to_path().to_string_lossy().into_owned()),
+                line: code.and_then(|code| code.line).map(|line| line as i32),
+            };
+            rows.append(&row, &Default::default());
         };
-        rows.append(&row, &Default::default());
-    };
     append(0, &sym.name, Some(sym.offset as i64), sym.code_info.as_deref());
     for (depth, inlined) in (1..).zip(&sym.inlined) {
         append(depth, &inlined.name, None, inlined.code_info.as_ref());

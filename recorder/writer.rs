@@ -20,12 +20,20 @@ use lookback_schemas::{Error, TableId};
 
 use crate::clocks;
 
-/// Batches that may wait for the encoder. With row groups of 256 k rows a few of them are already
-/// tens of megabytes.
-const QUEUE: usize = 2;
+/// Batches that may wait for the encoder: at five million rows a second as many as come in 50 ms, and
+/// some 16 MB.
+const QUEUE: usize = 16;
 
 /// Rows of a table on their way to the disk.
-pub type Batch = (TableId, RecordBatch);
+#[derive(Debug)]
+pub struct Batch {
+    /// The table.
+    pub table: TableId,
+    /// The rows.
+    pub rows: RecordBatch,
+    /// Whether more rows follow soon, which may share the row group.
+    pub more: bool,
+}
 
 /// What is known so far about the recording, for the live line and the manifest.
 #[derive(Clone, Debug, Default)]
@@ -83,46 +91,64 @@ impl Writer {
 struct Encoder {
     directory: PathBuf,
     epoch: i64,
-    tables: BTreeMap<TableId, TableWriter>,
+    tables: BTreeMap<TableId, Output>,
     /// Rows that could not be written, by table, and since when.
     failures: BTreeMap<TableId, (i64, u64)>,
     progress: Shared,
+}
+
+/// A table on its way to the disk.
+struct Output {
+    writer: TableWriter,
+    /// Rows that it has got,
+    taken: u64,
+    /// and those of them that could not be written.
+    lost: u64,
 }
 
 impl Encoder {
     fn run(mut self, batches: &Receiver<Batch>) {
         loop {
             match batches.recv_timeout(Duration::from_secs(1)) {
-                Ok((table, batch)) => self.write(table, &batch),
-                Err(RecvTimeoutError::Timeout) => {
-                    self.each_table(TableWriter::rotate_if_old);
-                }
+                Ok(batch) => self.write(&batch),
+                Err(RecvTimeoutError::Timeout) => self.each_table(TableWriter::rotate_if_old),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
+        self.each_table(TableWriter::flush);
         self.write_failures();
         self.each_table(TableWriter::finish);
     }
 
-    fn write(&mut self, table: TableId, batch: &RecordBatch) {
-        let rows = batch.num_rows() as u64;
-        let writer = self
-            .tables
-            .entry(table)
-            .or_insert_with(|| TableWriter::new(&self.directory, table, Rotation::default()));
-        let result = writer.append(batch);
+    fn write(&mut self, Batch { table, rows, more }: &Batch) {
+        let output = self.tables.entry(*table).or_insert_with(|| Output {
+            writer: TableWriter::new(&self.directory, *table, Rotation::default()),
+            taken: 0,
+            lost: 0,
+        });
+        output.taken += rows.num_rows() as u64;
+        let add = if *more { TableWriter::add } else { TableWriter::append };
+        let result = add(&mut output.writer, rows);
+        self.note(*table, result);
+    }
+
+    /// Writes down what became of a table's rows.
+    fn note(&mut self, table: TableId, result: Result<(), Error>) {
+        let output = self.tables.get_mut(&table).expect("it was written to");
         let mut progress = self.progress.lock().expect("no thread panicked");
         let total = progress.totals.entry(table).or_default();
-        match result {
-            Ok(()) => total.rows += rows,
-            Err(error) => {
-                total.lost += rows;
+        total.rows = output.writer.rows();
+        if let Err(error) = result {
+            let lost = output.taken - output.lost - total.rows;
+            output.lost += lost;
+            total.lost += lost;
+            if lost > 0 {
                 let now = clocks::monotonic() + self.epoch;
-                self.failures.entry(table).or_insert((now, 0)).1 += rows;
-                progress.error.get_or_insert_with(|| error.to_string());
+                self.failures.entry(table).or_insert((now, 0)).1 += lost;
             }
+            progress.error.get_or_insert_with(|| error.to_string());
         }
-        progress.bytes = self.tables.values().map(TableWriter::bytes).sum();
+        progress.bytes = self.tables.values().map(|output| output.writer.bytes()).sum();
     }
 
     /// Puts the rows that could not be written into the table of losses; there may be room for that
@@ -141,16 +167,16 @@ impl Encoder {
             rows.append(&row, &Default::default());
         }
         if rows.rows() > 0 {
-            self.write(TableId::Loss, &rows.finish());
+            self.write(&Batch { table: TableId::Loss, rows: rows.finish(), more: false });
         }
     }
 
     fn each_table(&mut self, step: fn(&mut TableWriter) -> Result<(), Error>) {
-        for writer in self.tables.values_mut() {
-            if let Err(error) = step(writer) {
-                let mut progress = self.progress.lock().expect("no thread panicked");
-                progress.error.get_or_insert_with(|| error.to_string());
-            }
+        let tables: Vec<TableId> = self.tables.keys().copied().collect();
+        for table in tables {
+            let result =
+                self.tables.get_mut(&table).map_or(Ok(()), |output| step(&mut output.writer));
+            self.note(table, result);
         }
     }
 }

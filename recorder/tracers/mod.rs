@@ -19,12 +19,8 @@ macro_rules! object {
         const BYTES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".bpf.o"));
         #[repr(align(8))]
         struct Aligned([u8; BYTES.len()]);
-        static OBJECT: Aligned = Aligned(*include_bytes!(concat!(
-            env!("OUT_DIR"),
-            "/",
-            $name,
-            ".bpf.o"
-        )));
+        static OBJECT: Aligned =
+            Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".bpf.o")));
         &OBJECT.0
     }};
 }

@@ -15,7 +15,11 @@ pub const TRACER: Tracer = Tracer {
             gives: "fork, exec and exit",
             hooks: &[Hook {
                 name: "raw tracepoints sched_process_fork, _exec, _exit",
-                programs: &[("on_fork", TableId::Fork), ("on_exec", TableId::Exec), ("on_exit", TableId::Exit)],
+                programs: &[
+                    ("on_fork", TableId::Fork),
+                    ("on_exec", TableId::Exec),
+                    ("on_exit", TableId::Exit),
+                ],
                 attach: Attach::BySection,
             }],
         },

@@ -8,16 +8,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BooleanArray, BooleanBuilder, Int16Array, Int32Array, Int64Array, ListArray,
-    ListBuilder, PrimitiveBuilder, StringArray, StringBuilder, new_null_array,
+    Array, ArrayRef, BooleanArray, BooleanBuilder, DictionaryArray, Int16Array, Int32Array,
+    Int64Array, ListArray, ListBuilder, PrimitiveBuilder, StringArray, StringBuilder,
+    new_null_array,
 };
+use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::datatypes::{DataType, Field, Int16Type, Int32Type, Int64Type, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use zerocopy::FromBytes as _;
 
-use crate::wire::{
-    Cell, Chars, Components, Flag, Loc, Maybe, Monotonic, Str, Strs, Words,
-};
+use crate::wire::{Cell, Chars, Components, Flag, Loc, Maybe, Monotonic, Str, Strs, Words};
 use crate::{Table, Type};
 
 /// Where a row came from: what its cells need beside their own value.
@@ -61,11 +61,11 @@ pub trait RowBuilder: Default + Send {
 
 /// Collects records of one table as they come from the ring buffer.
 pub trait RecordBuilder: Send {
-    /// Adds a record.
+    /// Adds a record. Tells how many [`rows`](RecordBuilder::rows) there are then.
     ///
     /// # Errors
     /// Refuses a record that is shorter than the table's row.
-    fn append_record(&mut self, record: &[u8], epoch: i64) -> Result<(), TooShort>;
+    fn append_record(&mut self, record: &[u8], epoch: i64) -> Result<usize, TooShort>;
     /// How many rows were added since the last [`finish_batch`](RecordBuilder::finish_batch).
     fn rows(&self) -> usize;
     /// Takes the rows as a batch with the table's schema.
@@ -85,11 +85,12 @@ where
     B: RowBuilder,
     B::Row: crate::wire::Record,
 {
-    fn append_record(&mut self, record: &[u8], epoch: i64) -> Result<(), TooShort> {
+    #[inline]
+    fn append_record(&mut self, record: &[u8], epoch: i64) -> Result<usize, TooShort> {
         let (row, _) =
             B::Row::ref_from_prefix(record).map_err(|_| TooShort { length: record.len() })?;
         self.append(row, &Source { record, epoch });
-        Ok(())
+        Ok(RowBuilder::rows(self))
     }
 
     fn rows(&self) -> usize {
@@ -141,6 +142,21 @@ pub fn schema_of(columns: &[crate::Column]) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
+/// The batch of a table's columns as builders give them: text may be coded by a dictionary.
+///
+/// # Panics
+/// If the columns are not those of the table.
+#[must_use]
+pub fn batch<T: Table>(columns: Vec<ArrayRef>) -> RecordBatch {
+    let fields = T::COLUMNS
+        .iter()
+        .zip(&columns)
+        .map(|(column, array)| Field::new(column.name, array.data_type().clone(), column.nullable));
+    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    RecordBatch::try_new(schema, columns)
+        .expect("the builders are made from the same definition as the table")
+}
+
 /// The Arrow schema of a table.
 #[must_use]
 pub fn schema<T: Table>() -> SchemaRef {
@@ -184,6 +200,107 @@ fn list_of_same(found: &DataType, wanted: Type) -> bool {
     }
 }
 
+/// Collects numbers of which some are unknown, as [`Maybe`] has them: the smallest stands for unknown.
+#[derive(Debug, Default)]
+pub struct Known<T>(Vec<T>);
+
+/// Collects the names of threads and the like. Rows come in runs of the same name, and there are few
+/// names: each is checked and stored once for all rows of a batch.
+#[derive(Debug)]
+pub struct Names<const N: usize> {
+    /// Of each row, the number of its name; negative if it has none.
+    keys: Vec<i32>,
+    numbers: HashMap<[u8; N], i32>,
+    names: StringBuilder,
+    /// The name of the row before, with what the kernel left behind it.
+    last: [u8; N],
+    /// Its number.
+    last_key: i32,
+}
+
+impl<const N: usize> Names<N> {
+    const NONE: i32 = i32::MIN;
+
+    #[inline]
+    fn append(&mut self, name: &[u8; N]) {
+        if *name != self.last {
+            if up_to_nul(name) != up_to_nul(&self.last) {
+                self.last_key = self.number(up_to_nul(name));
+            }
+            self.last = *name;
+        }
+        self.keys.push(self.last_key);
+    }
+
+    fn number(&mut self, name: [u8; N]) -> i32 {
+        let next = self.numbers.len() as i32;
+        *self.numbers.entry(name).or_insert_with(|| match until_nul(&name) {
+            [] => Self::NONE,
+            bytes => {
+                self.names.append_value(text(bytes));
+                next
+            }
+        })
+    }
+}
+
+impl<const N: usize> Default for Names<N> {
+    fn default() -> Self {
+        Names {
+            keys: Vec::new(),
+            numbers: HashMap::new(),
+            names: StringBuilder::new(),
+            last: [0; N],
+            last_key: Self::NONE,
+        }
+    }
+}
+
+impl<const N: usize> Finish for Names<N> {
+    type Array = DictionaryArray<Int32Type>;
+    fn finish(&mut self) -> DictionaryArray<Int32Type> {
+        self.numbers.clear();
+        (self.last, self.last_key) = ([0; N], Self::NONE);
+        let keys = Known(taken(&mut self.keys)).finish();
+        DictionaryArray::new(keys, Arc::new(self.names.finish()))
+    }
+}
+
+/// What was collected. As many will come again.
+fn taken<T>(values: &mut Vec<T>) -> Vec<T> {
+    let capacity = values.len();
+    std::mem::replace(values, Vec::with_capacity(capacity))
+}
+
+macro_rules! numbers {
+    ($($ty:ty => $array:ty;)*) => {$(
+        impl Finish for Vec<$ty> {
+            type Array = $array;
+            fn finish(&mut self) -> $array {
+                taken(self).into()
+            }
+        }
+
+        impl Finish for Known<$ty> {
+            type Array = $array;
+            fn finish(&mut self) -> $array {
+                let values = taken(&mut self.0);
+                let known = |row: usize| values[row] != <$ty>::MIN;
+                let nulls = values
+                    .contains(&<$ty>::MIN)
+                    .then(|| NullBuffer::new(BooleanBuffer::collect_bool(values.len(), known)));
+                <$array>::new(values.into(), nulls)
+            }
+        }
+    )*};
+}
+
+numbers! {
+    i16 => Int16Array;
+    i32 => Int32Array;
+    i64 => Int64Array;
+}
+
 macro_rules! finish {
     ($($builder:ty => $array:ty;)*) => {$(
         impl Finish for $builder {
@@ -220,16 +337,16 @@ macro_rules! stored {
 }
 
 stored! {
-    i16 => PrimitiveBuilder<Int16Type>, |v, _s, c| c.append_value(*v);
-    i32 => PrimitiveBuilder<Int32Type>, |v, _s, c| c.append_value(*v);
-    i64 => PrimitiveBuilder<Int64Type>, |v, _s, c| c.append_value(*v);
+    i16 => Vec<i16>, |v, _s, c| c.push(*v);
+    i32 => Vec<i32>, |v, _s, c| c.push(*v);
+    i64 => Vec<i64>, |v, _s, c| c.push(*v);
     Option<i16> => PrimitiveBuilder<Int16Type>, |v, _s, c| c.append_option(*v);
     Option<i32> => PrimitiveBuilder<Int32Type>, |v, _s, c| c.append_option(*v);
     Option<i64> => PrimitiveBuilder<Int64Type>, |v, _s, c| c.append_option(*v);
-    Maybe<i16> => PrimitiveBuilder<Int16Type>, |v, _s, c| c.append_option(v.get());
-    Maybe<i32> => PrimitiveBuilder<Int32Type>, |v, _s, c| c.append_option(v.get());
-    Maybe<i64> => PrimitiveBuilder<Int64Type>, |v, _s, c| c.append_option(v.get());
-    Monotonic => PrimitiveBuilder<Int64Type>, |v, s, c| c.append_value(v.0 + s.epoch);
+    Maybe<i16> => Known<i16>, |v, _s, c| c.0.push(v.0);
+    Maybe<i32> => Known<i32>, |v, _s, c| c.0.push(v.0);
+    Maybe<i64> => Known<i64>, |v, _s, c| c.0.push(v.0);
+    Monotonic => Vec<i64>, |v, s, c| c.push(v.0 + s.epoch);
     Flag => BooleanBuilder, |v, _s, c| c.append_value(v.0 != 0);
     bool => BooleanBuilder, |v, _s, c| c.append_value(*v);
     String => StringBuilder, |v, _s, c| c.append_value(v);
@@ -251,14 +368,11 @@ stored! {
 }
 
 impl<const N: usize> Stored for Chars<N> {
-    type Builder = StringBuilder;
+    type Builder = Names<N>;
     type Array = StringArray;
     #[inline]
-    fn append(&self, _source: &Source<'_>, column: &mut StringBuilder) {
-        match until_nul(&self.0) {
-            [] => column.append_null(),
-            bytes => column.append_value(text(bytes)),
-        }
+    fn append(&self, _source: &Source<'_>, column: &mut Names<N>) {
+        column.append(&self.0);
     }
 }
 
@@ -278,6 +392,19 @@ fn text(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
 fn until_nul(bytes: &[u8]) -> &[u8] {
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     &bytes[..end]
+}
+
+/// The text with zeros behind it: the kernel leaves there what was there before.
+#[inline]
+fn up_to_nul<const N: usize>(text: &[u8; N]) -> [u8; N] {
+    let mut text = *text;
+    let mut keep = 0xff;
+    for byte in &mut text {
+        // Without a branch: it would be mispredicted whenever the length changes.
+        keep &= 0u8.wrapping_sub(u8::from(*byte != 0));
+        *byte &= keep;
+    }
+    text
 }
 
 /// The texts of `bytes`, each up to its NUL; the last may lack it where it was cut.
@@ -304,6 +431,27 @@ mod tests {
     fn a_path_is_built_from_its_components_upwards() {
         assert_eq!(path_of_components(b"bin\0usr\0"), "/usr/bin");
         assert_eq!(path_of_components(b""), "/");
+    }
+
+    #[test]
+    fn names_are_what_comes_before_the_nul() {
+        let mut names = Names::default();
+        for name in [b"ab\0\0", b"ab\0x", b"abcd", b"\0abc", b"ab\0y", b"\xffab\0"] {
+            names.append(name);
+        }
+        let array = names.finish();
+        let texts = array.downcast_dict::<StringArray>().unwrap();
+        let texts: Vec<Option<&str>> = texts.into_iter().collect();
+        let expected = [Some("ab"), Some("ab"), Some("abcd"), None, Some("ab"), Some("\u{fffd}ab")];
+        assert_eq!(texts, expected);
+        assert_eq!(names.finish().len(), 0);
+    }
+
+    #[test]
+    fn the_smallest_number_is_unknown() {
+        let mut known = Known(vec![1, i32::MIN, -3]);
+        assert_eq!(known.finish(), Int32Array::from(vec![Some(1), None, Some(-3)]));
+        assert_eq!(vec![i64::MIN].finish(), Int64Array::from(vec![i64::MIN]));
     }
 
     #[test]

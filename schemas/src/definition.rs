@@ -145,9 +145,8 @@ macro_rules! implement_table {
             fn finish(&mut self) -> arrow::record_batch::RecordBatch {
                 self.rows = 0;
                 let columns: Vec<arrow::array::ArrayRef> =
-                    vec![$(std::sync::Arc::new(self.$col.finish())),*];
-                arrow::record_batch::RecordBatch::try_new($crate::cell::schema::<$Row>(), columns)
-                    .expect("the builders are made from the same definition as the schema")
+                    vec![$(std::sync::Arc::new($crate::cell::Finish::finish(&mut self.$col))),*];
+                $crate::cell::batch::<$Row>(columns)
             }
         }
 

@@ -7,7 +7,8 @@
 //!   the row that BPF programs fill, the C struct they are compiled with, the Arrow schema, the
 //!   column builders and the typed view that reports read.
 //! - [`wire`] says how a row crosses from the kernel to user space.
-//! - [`manifest`], [`segment`] and [`recording`] (feature `store`) write and read the files.
+//! - [`manifest`], [`segment`] and [`recording`] (feature `store`) write and read the files;
+//!   [`repair`] finishes those of a killed recorder for other programs.
 //!
 //! Without the feature `store` only the definitions are left, without Arrow and Parquet: that is
 //! what the build script needs to write the C header of the events.
@@ -21,11 +22,16 @@ pub mod tables;
 #[cfg(feature = "store")]
 pub mod cell;
 #[cfg(feature = "store")]
+#[cfg(feature = "store")]
+mod encode;
+#[cfg(feature = "store")]
 pub mod error;
 #[cfg(feature = "store")]
 pub mod manifest;
 #[cfg(feature = "store")]
 pub mod recording;
+#[cfg(feature = "store")]
+pub mod repair;
 #[cfg(feature = "store")]
 pub mod segment;
 

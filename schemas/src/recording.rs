@@ -58,6 +58,13 @@ impl Recording {
         self.tables[&table].iter().map(|path| segment::open(path)).collect()
     }
 
+    /// The segments that still have a sidecar: their recorder was killed, or is writing them.
+    #[must_use]
+    pub fn unfinished(&self) -> Vec<PathBuf> {
+        let segments = self.tables.values().flatten();
+        segments.filter(|path| segment::sidecar(path).exists()).cloned().collect()
+    }
+
     /// Rows of a table that lie in the time `window`, in the order in which they were recorded: by
     /// time for each CPU, and nearly so over all.
     #[must_use]
@@ -80,9 +87,8 @@ impl Recording {
         window: Range<i64>,
         mut visit: impl FnMut(T::Columns) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.scan::<T>(window).for_each(|path, batch| {
-            visit(T::Columns::view(&batch).map_err(Error::damaged(path))?)
-        })
+        self.scan::<T>(window)
+            .for_each(|path, batch| visit(T::Columns::view(&batch).map_err(Error::damaged(path))?))
     }
 }
 

@@ -16,28 +16,28 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
-use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
-use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::{
     FileMetaData, ParquetMetaData, ParquetMetaDataReader, ParquetMetaDataWriter,
 };
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::reader::{ChunkReader, Length};
-use parquet::schema::types::{ColumnPath, SchemaDescPtr};
+use parquet::schema::types::SchemaDescPtr;
 
-use crate::{Column, Error, Kind, TableId, Type, cell, manifest};
+use crate::encode::Encoder;
+use crate::{Column, Error, TableId, cell, manifest};
 
-/// Most rows of a row group. The recorder flushes a table when it has this many.
+/// A row group of so many rows is full.
 pub const ROW_GROUP_ROWS: usize = 256 * 1024;
+/// Or one that takes so many bytes of memory: long texts.
+const ROW_GROUP_BYTES: usize = 32 << 20;
 
 /// When a segment ends and the next one begins.
 #[derive(Clone, Copy, Debug)]
@@ -69,8 +69,11 @@ pub struct TableWriter {
     directory: PathBuf,
     rotation: Rotation,
     segment: Option<SegmentWriter>,
+    /// The one before, while the disk takes it, and its size.
+    settling: Option<(u64, JoinHandle<Result<u64, Error>>)>,
     segments: u32,
-    closed_bytes: u64,
+    settled_bytes: u64,
+    rows: u64,
 }
 
 impl TableWriter {
@@ -82,8 +85,10 @@ impl TableWriter {
             directory: recording.join(table.name()),
             rotation,
             segment: None,
+            settling: None,
             segments: 0,
-            closed_bytes: 0,
+            settled_bytes: 0,
+            rows: 0,
         }
     }
 
@@ -103,12 +108,16 @@ impl TableWriter {
     /// If it cannot be written. The rows of earlier row groups stay readable; the segment is given
     /// up with the open one, and the next batch starts another.
     pub fn add(&mut self, batch: &RecordBatch) -> Result<(), Error> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
         let mut segment = match self.segment.take() {
             Some(segment) => segment,
             None => self.next_segment()?,
         };
         segment.add(batch)?;
-        let full = segment.open_rows >= ROW_GROUP_ROWS;
+        let full =
+            segment.encoder.rows() >= ROW_GROUP_ROWS || segment.encoder.bytes() >= ROW_GROUP_BYTES;
         self.segment = Some(segment);
         if full { self.flush() } else { Ok(()) }
     }
@@ -119,21 +128,23 @@ impl TableWriter {
     /// As [`add`](TableWriter::add).
     pub fn flush(&mut self) -> Result<(), Error> {
         let Some(mut segment) = self.segment.take() else { return Ok(()) };
-        if segment.open_rows > 0 {
+        let rows = segment.encoder.rows() as u64;
+        if rows > 0 {
             segment.flush()?;
+            self.rows += rows;
         }
         if segment.bytes >= self.rotation.bytes || segment.opened.elapsed() >= self.rotation.age {
-            self.closed_bytes += segment.finish()?;
+            self.end(segment)
         } else {
             self.segment = Some(segment);
+            Ok(())
         }
-        Ok(())
     }
 
-    /// Rows of the open row group.
+    /// Rows that survive the end of this process.
     #[must_use]
-    pub fn open_rows(&self) -> usize {
-        self.segment.as_ref().map_or(0, |segment| segment.open_rows)
+    pub fn rows(&self) -> u64 {
+        self.rows
     }
 
     /// Ends the current segment if it is older than the rotation allows, for tables that have
@@ -143,32 +154,47 @@ impl TableWriter {
     /// As [`add`](TableWriter::add).
     pub fn rotate_if_old(&mut self) -> Result<(), Error> {
         let old = |segment: &mut SegmentWriter| {
-            segment.open_rows == 0 && segment.opened.elapsed() >= self.rotation.age
+            segment.encoder.rows() == 0 && segment.opened.elapsed() >= self.rotation.age
         };
-        match self.segment.take_if(old) {
-            Some(segment) => {
-                self.closed_bytes += segment.finish()?;
-                Ok(())
-            }
-            None => Ok(()),
-        }
+        self.segment.take_if(old).map_or(Ok(()), |segment| self.end(segment))
     }
 
-    /// Ends the current segment. The writer can go on with another one.
+    /// Ends the current segment, and waits until the disk has all. The writer can go on with another
+    /// one.
     ///
     /// # Errors
     /// As [`add`](TableWriter::add).
     pub fn finish(&mut self) -> Result<(), Error> {
-        if let Some(segment) = self.segment.take() {
-            self.closed_bytes += segment.finish()?;
-        }
-        Ok(())
+        self.flush()?;
+        self.segment.take().map_or(Ok(()), |segment| self.end(segment))?;
+        self.settle()
     }
 
     /// Bytes on disk so far.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.closed_bytes + self.segment.as_ref().map_or(0, |segment| segment.bytes)
+        let settling = self.settling.as_ref().map_or(0, |(bytes, _)| *bytes);
+        self.settled_bytes + settling + self.segment.as_ref().map_or(0, |segment| segment.bytes)
+    }
+
+    /// Ends a segment. The disk takes its time, and meanwhile the next segment gets its rows: a
+    /// recorder that waited here would lose events.
+    fn end(&mut self, segment: SegmentWriter) -> Result<(), Error> {
+        let ended = segment.end()?;
+        self.settle()?;
+        self.settling = Some((ended.bytes, std::thread::spawn(move || ended.settle())));
+        Ok(())
+    }
+
+    /// Waits for the segment before.
+    fn settle(&mut self) -> Result<(), Error> {
+        if let Some((_, thread)) = self.settling.take() {
+            match thread.join() {
+                Ok(bytes) => self.settled_bytes += bytes?,
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        Ok(())
     }
 
     fn next_segment(&mut self) -> Result<SegmentWriter, Error> {
@@ -185,10 +211,9 @@ struct SegmentWriter {
     path: PathBuf,
     columns: &'static [Column],
     schema: SchemaDescPtr,
-    writer: ArrowWriter<File>,
+    encoder: Encoder,
     opened: Instant,
     bytes: u64,
-    open_rows: usize,
 }
 
 impl SegmentWriter {
@@ -201,50 +226,69 @@ impl SegmentWriter {
             .map_err(Error::damaged(&path))?;
         write_sidecar(&path, &schema, &[])?;
         let file = File::create_new(&path).map_err(Error::io(&path))?;
-        let writer = arrow_writer(file, arrow, columns).map_err(write_error(&path))?;
-        Ok(SegmentWriter { path, columns, schema, writer, opened: Instant::now(), bytes: 0, open_rows: 0 })
+        let encoder = Encoder::new(file, columns).map_err(write_error(&path))?;
+        Ok(SegmentWriter { path, columns, schema, encoder, opened: Instant::now(), bytes: 0 })
     }
 
     fn add(&mut self, batch: &RecordBatch) -> Result<(), Error> {
-        let written = self.writer.write(batch).map_err(write_error(&self.path));
-        self.open_rows += batch.num_rows();
-        written.inspect_err(|_| self.give_back())
+        self.encoder.add(batch).map_err(write_error(&self.path)).inspect_err(|_| self.give_back())
     }
 
     /// Ends the open row group.
     fn flush(&mut self) -> Result<(), Error> {
-        self.flush_row_group().inspect_err(|_| self.give_back())
-    }
-
-    fn flush_row_group(&mut self) -> Result<(), Error> {
-        self.writer.flush().map_err(write_error(&self.path))?;
-        self.writer.sync().map_err(Error::io(&self.path))?;
-        write_sidecar(&self.path, &self.schema, self.writer.flushed_row_groups())?;
-        self.bytes = self.writer.bytes_written() as u64;
-        self.open_rows = 0;
+        self.encoder
+            .flush()
+            .map_err(write_error(&self.path))
+            .and_then(|()| write_sidecar(&self.path, &self.schema, self.encoder.row_groups()))
+            .inspect_err(|_| self.give_back())?;
+        self.bytes = self.encoder.bytes_written() as u64;
         Ok(())
     }
 
     /// Gives back what a half-written row group took: a full disk is the likely reason for an error,
     /// and there must be room for saying so. The sidecar does not cover it anyway.
     fn give_back(&self) {
-        let _ = self.writer.inner().set_len(self.bytes);
+        let _ = self.encoder.file().set_len(self.bytes);
     }
 
-    /// Writes the footer, waits for the disk, and gives the file's size.
-    fn finish(mut self) -> Result<u64, Error> {
-        let metadata = self.writer.finish().map_err(write_error(&self.path))?;
-        self.writer.inner().sync_all().map_err(Error::io(&self.path))?;
+    /// Writes the footer.
+    fn end(mut self) -> Result<EndedSegment, Error> {
+        let metadata = self.encoder.finish().map_err(write_error(&self.path))?;
         let (groups, rows) =
             (metadata.num_row_groups(), metadata.file_metadata().num_rows() as usize);
-        if groups > 1 && rows / groups < ROW_GROUP_ROWS / 4 {
-            compact(&self.path, self.columns)?;
+        Ok(EndedSegment {
+            path: self.path,
+            columns: self.columns,
+            bytes: self.encoder.bytes_written() as u64,
+            scattered: groups > 1 && rows / groups < ROW_GROUP_ROWS / 4,
+        })
+    }
+}
+
+/// A segment that has its footer.
+#[derive(Debug)]
+struct EndedSegment {
+    path: PathBuf,
+    columns: &'static [Column],
+    bytes: u64,
+    /// Whether its row groups are small.
+    scattered: bool,
+}
+
+impl EndedSegment {
+    /// Waits for the disk, and gives the file's size.
+    fn settle(self) -> Result<u64, Error> {
+        let path = &self.path;
+        if self.scattered {
+            compact(path, self.columns)?;
+        } else {
+            File::open(path).and_then(|file| file.sync_all()).map_err(Error::io(path))?;
         }
-        let footer = sidecar(&self.path);
+        let footer = sidecar(path);
         std::fs::remove_file(&footer).map_err(Error::io(&footer))?;
-        let directory = self.path.parent().expect("a segment lies in its table's folder");
+        let directory = path.parent().expect("a segment lies in its table's folder");
         File::open(directory).and_then(|d| d.sync_all()).map_err(Error::io(directory))?;
-        Ok(std::fs::metadata(&self.path).map_err(Error::io(&self.path))?.len())
+        Ok(std::fs::metadata(path).map_err(Error::io(path))?.len())
     }
 }
 
@@ -253,71 +297,22 @@ fn compact(path: &Path, columns: &'static [Column]) -> Result<(), Error> {
     let new = path.with_extension("compact");
     let rewrite = || -> Result<(), Error> {
         let file = File::create(&new).map_err(Error::io(&new))?;
-        let mut writer = arrow_writer(file, cell::schema_of(columns), columns)
-            .map_err(write_error(&new))?;
+        let mut encoder = Encoder::new(file, columns).map_err(write_error(&new))?;
         for batch in open(path)?.reader(None, None)? {
-            // The file's own schema lacks the documentation; its columns are the same.
             let batch = batch.map_err(Error::damaged(path))?;
-            let batch = RecordBatch::try_new(cell::schema_of(columns), batch.columns().to_vec())
-                .map_err(Error::damaged(path))?;
-            writer.write(&batch).map_err(write_error(&new))?;
+            if encoder.rows() + batch.num_rows() > ROW_GROUP_ROWS {
+                encoder.flush().map_err(write_error(&new))?;
+            }
+            encoder.add(&batch).map_err(write_error(&new))?;
         }
-        writer.finish().map_err(write_error(&new))?;
-        writer.inner().sync_all().map_err(Error::io(&new))?;
+        encoder.finish().map_err(write_error(&new))?;
+        encoder.file().sync_all().map_err(Error::io(&new))?;
         std::fs::rename(&new, path).map_err(Error::io(path))
     };
     rewrite().inspect_err(|_| {
         // Best effort: the segment itself is whole.
         let _ = std::fs::remove_file(&new);
     })
-}
-
-/// A Parquet writer with each column encoded as its kind wants.
-///
-/// The choices were measured: delta coding makes times and durations smaller and faster to scan
-/// than plain values, dictionaries do that for what repeats, and zstd's first level pays for itself
-/// except on times, which are random in their last bits.
-fn arrow_writer(
-    file: File,
-    schema: SchemaRef,
-    columns: &[Column],
-) -> parquet::errors::Result<ArrowWriter<File>> {
-    let mut properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
-        .set_statistics_enabled(EnabledStatistics::None)
-        .set_offset_index_disabled(true)
-        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS));
-    for column in columns {
-        let name = ColumnPath::from(match column.ty {
-            Type::Texts | Type::I64s => {
-                vec![column.name.to_owned(), "list".to_owned(), "item".to_owned()]
-            }
-            Type::I16 | Type::I32 | Type::I64 | Type::Bool | Type::Text => {
-                vec![column.name.to_owned()]
-            }
-        });
-        let delta = match column.kind {
-            Kind::Time | Kind::Duration | Kind::Bytes | Kind::Count | Kind::Address => true,
-            Kind::Id | Kind::Code | Kind::Flag | Kind::Text => false,
-        };
-        if delta {
-            properties = properties
-                .set_column_dictionary_enabled(name.clone(), false)
-                .set_column_encoding(name.clone(), Encoding::DELTA_BINARY_PACKED);
-        }
-        if column.kind == Kind::Time {
-            properties =
-                properties.set_column_compression(name.clone(), Compression::UNCOMPRESSED);
-        }
-        let number = matches!(column.ty, Type::I16 | Type::I32 | Type::I64);
-        if number {
-            properties = properties.set_column_statistics_enabled(name, EnabledStatistics::Chunk);
-        }
-    }
-    let options = ArrowWriterOptions::new()
-        .with_properties(properties.build())
-        .with_skip_arrow_metadata(true);
-    ArrowWriter::try_new_with_options(file, schema, options)
 }
 
 fn write_sidecar(
@@ -463,8 +458,7 @@ fn open_once(path: &Path) -> Result<Segment, Error> {
         },
     };
     check_extent(path, file.as_ref().map_or(0, |file| file.length), &metadata)?;
-    let metadata =
-        decoding(path, || ArrowReaderMetadata::try_new(Arc::new(metadata), options))?;
+    let metadata = decoding(path, || ArrowReaderMetadata::try_new(Arc::new(metadata), options))?;
     let file = file.map(|file| if finished { Kept::Closed(file.length) } else { Kept::Open(file) });
     Ok(Segment { path: path.to_owned(), file, metadata, finished })
 }
@@ -490,7 +484,9 @@ fn check_extent(path: &Path, length: u64, metadata: &ParquetMetaData) -> Result<
                 return Err(damaged("a column has a negative size"));
             }
             if chunk.column_descr().max_rep_level() == 0 && chunk.num_values() != rows {
-                return Err(damaged("a column and its row group disagree about the number of rows"));
+                return Err(damaged(
+                    "a column and its row group disagree about the number of rows",
+                ));
             }
         }
     }
@@ -599,10 +595,7 @@ pub fn is_decoding() -> bool {
 
 /// Runs a step of Parquet's decoder. It may panic over bytes that were made up to be hostile; that
 /// is an error of the file like any other.
-fn decoding<T>(
-    path: &Path,
-    step: impl FnOnce() -> parquet::errors::Result<T>,
-) -> Result<T, Error> {
+fn decoding<T>(path: &Path, step: impl FnOnce() -> parquet::errors::Result<T>) -> Result<T, Error> {
     DECODING.set(true);
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(step));
     DECODING.set(false);
