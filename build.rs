@@ -18,7 +18,8 @@ fn main() -> anyhow::Result<()> {
         "aarch64" => "arm64",
         other => other,
     };
-    for entry in std::fs::read_dir("bpf")? {
+    // The benchmark's program is compiled here too, since libbpf's headers are at hand only here.
+    for entry in std::fs::read_dir("bpf")?.chain(std::fs::read_dir("tests/benches")?) {
         let path = entry?.path();
         println!("cargo:rerun-if-changed={}", path.display());
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -38,7 +39,9 @@ fn main() -> anyhow::Result<()> {
                 "-Werror".into(),
             ])
             .build()
-            .with_context(|| format!("{}: is clang installed? `make packages` installs it", path.display()))?;
+            .with_context(|| {
+                format!("{}: is clang installed? `make packages` installs it", path.display())
+            })?;
     }
     println!("cargo:rerun-if-changed=bpf");
     Ok(())
