@@ -1,0 +1,24 @@
+//! Tests of the two programs as users run them.
+//!
+//! The tests in [`live`] record programs of `tests/workloads/` that know exactly what they did, and
+//! compare the recording with that. They run wherever BPF programs can be loaded, and say why where
+//! that is not so; with `LOOKBACK_REQUIRE_LIVE=1` it is a failure. [`kernels`] runs them under other
+//! kernels in virtual machines. [`golden`] compares what `analyze` says about the recordings in
+//! `fixtures/` with what is written beside them.
+
+#[cfg(feature = "record")]
+mod command_line;
+#[cfg(feature = "record")]
+mod kernels;
+#[cfg(feature = "record")]
+mod live;
+#[cfg(feature = "record")]
+mod recording;
+#[cfg(feature = "record")]
+mod running;
+#[cfg(feature = "record")]
+mod workload;
+
+#[cfg(feature = "analyze")]
+mod golden;
+mod reference;

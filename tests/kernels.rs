@@ -1,0 +1,73 @@
+//! The live tests under other kernels, in virtual machines; see `tests/kernels/run`.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::live;
+use crate::running::{Running, in_vm};
+use crate::workload;
+
+/// The kernels that are tried unless `LOOKBACK_KERNELS` names others, separated by spaces. 6.1 is the
+/// oldest one that many still run.
+const KERNELS: &str = "6.1";
+
+/// What is left out: it is about the recorder itself, which is the same under every kernel, and takes
+/// long.
+const LEFT_OUT: [&str; 2] = ["live::crash::a_recorder_that_is_killed", "live::ending::"];
+
+/// Status of `tests/kernels/run` where it cannot run.
+const CANNOT: i32 = 77;
+/// Its status where the virtual machine failed, and not what ran in it.
+const BROKEN: i32 = 125;
+
+/// In the emulated machine, for all tests together.
+const LIMIT: Duration = Duration::from_secs(900);
+
+#[test]
+fn live_tests_pass_under_other_kernels() {
+    if in_vm() {
+        return;
+    }
+    // They are compiled here: the compiler would be slow there.
+    workload::path("quiet");
+    let kernels = std::env::var("LOOKBACK_KERNELS").unwrap_or_else(|_| KERNELS.to_owned());
+    for kernel in kernels.split_whitespace() {
+        run_under(kernel);
+    }
+}
+
+/// Runs the live tests of this very program under a kernel.
+fn run_under(kernel: &str) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut command = Command::new(root.join("tests/kernels/run"));
+    command.current_dir(root).args([kernel, "--"]).arg(std::env::current_exe().unwrap());
+    command.args(["live::", "--test-threads", "2"]);
+    for name in LEFT_OUT {
+        command.args(["--skip", name]);
+    }
+    command
+        .env("LOOKBACK_IN_VM", "1")
+        .env("LOOKBACK_REQUIRE_LIVE", "1")
+        .env_remove("RUST_BACKTRACE");
+    command.env("VM_TIMEOUT", LIMIT.as_secs().to_string());
+
+    // The machine takes both processors: tests that measure time would suffer.
+    let _turn = live::undisturbed();
+    let mut tries = 0;
+    let ended = loop {
+        tries += 1;
+        let ended = Running::start(&mut command).end_within(LIMIT + Duration::from_secs(300));
+        if ended.status.code() != Some(BROKEN) || tries == 2 {
+            break ended;
+        }
+        eprintln!("once more, since the virtual machine failed: {}", ended.stderr);
+    };
+    if ended.status.code() == Some(CANNOT) {
+        eprintln!("not tried under {kernel}: {}", ended.stderr.trim());
+        return;
+    }
+    println!("under {kernel}:\n{}", ended.stdout);
+    assert!(ended.status.success(), "under {kernel}: {}\n{}", ended.status, ended.stderr);
+    assert!(ended.stdout.contains("live::whole_system::"), "some tests ran");
+}

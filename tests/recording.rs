@@ -1,0 +1,232 @@
+//! Making a recording and reading it.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use arrow::array::{ArrayAccessor, ArrayRef, AsArray as _};
+use arrow::compute::concat_batches;
+use arrow::record_batch::RecordBatch;
+use lookback_schemas::cell::{self, View as _};
+use lookback_schemas::manifest;
+use lookback_schemas::recording::{ALL_TIME, Recording};
+use lookback_schemas::tables::{Cgroup, Loss};
+use lookback_schemas::wire::Reason;
+use lookback_schemas::{Error, Table, TableId};
+use tempfile::TempDir;
+
+use crate::running::{Ended, Running, wait_for};
+use crate::workload;
+
+/// The program.
+pub const RECORD: &str = env!("CARGO_BIN_EXE_record");
+
+/// A recording that is to be made, into a temporary directory of its own.
+#[derive(Debug)]
+pub struct Record {
+    directory: TempDir,
+    command: Command,
+}
+
+impl Record {
+    /// With these tracers.
+    pub fn trace(tracers: &str) -> Record {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = Command::new(RECORD);
+        command.args(["--quiet", "--trace", tracers, "--output"]);
+        command.arg(directory.path().join("recording"));
+        Record { directory, command }
+    }
+
+    /// With these options.
+    pub fn options<S: AsRef<OsStr>>(mut self, options: impl IntoIterator<Item = S>) -> Record {
+        self.command.args(options);
+        self
+    }
+
+    /// Only this process, and what else is given so.
+    pub fn pid(self, pid: i32) -> Record {
+        self.options(["--pid".to_owned(), pid.to_string()])
+    }
+
+    /// Of a workload that the recorder starts. No options can follow.
+    pub fn workload<S: AsRef<OsStr>>(
+        self,
+        name: &str,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Record {
+        let program = workload::path(name);
+        self.options(["--".as_ref(), program.as_os_str()]).options(arguments)
+    }
+
+    /// Starts the recorder.
+    pub fn start(mut self) -> Recorder {
+        let running = Running::start(&mut self.command);
+        Recorder { running, directory: self.directory }
+    }
+
+    /// Records to the end, which must be a good one.
+    pub fn run(self) -> Recorded {
+        self.start().finish()
+    }
+}
+
+/// A recorder at work.
+#[derive(Debug)]
+pub struct Recorder {
+    pub running: Running,
+    directory: TempDir,
+}
+
+impl Recorder {
+    /// Where it writes.
+    pub fn output(&self) -> PathBuf {
+        self.directory.path().join("recording")
+    }
+
+    /// Waits until its programs are attached: from here on every event is recorded.
+    pub fn attached(&mut self) {
+        let manifest = self.output().join(manifest::FILE);
+        wait_for("the manifest", || (manifest.exists() || self.running.has_ended()).then_some(()));
+    }
+
+    /// Waits until it has also looked at the processes that are there.
+    pub fn looked_around(&mut self) {
+        self.attached();
+        let table = self.output().join(TableId::Process.name());
+        wait_for("the processes", || (table.exists() || self.running.has_ended()).then_some(()));
+    }
+
+    /// Waits until it ends, which must be with success.
+    pub fn finish(self) -> Recorded {
+        let recorded = self.finish_anyhow();
+        let Ended { status, stderr, .. } = &recorded.ended;
+        assert!(status.success(), "{status}: {stderr}");
+        assert_eq!(stderr, "", "--quiet prints nothing");
+        recorded
+    }
+
+    /// Waits until it ends, with success or not.
+    pub fn finish_anyhow(self) -> Recorded {
+        let output = self.output();
+        let ended = self.running.end();
+        let recording = Recording::open(&output)
+            .unwrap_or_else(|error| panic!("{error}; standard error: {}", ended.stderr));
+        let recorded = Recorded { recording, ended, _directory: self.directory };
+        recorded.check_totals();
+        recorded
+    }
+}
+
+/// A recording that was made.
+#[derive(Debug)]
+pub struct Recorded {
+    pub recording: Recording,
+    pub ended: Ended,
+    _directory: TempDir,
+}
+
+impl Recorded {
+    /// What the command wrote.
+    pub fn stdout(&self) -> &str {
+        &self.ended.stdout
+    }
+
+    /// All rows of a table.
+    pub fn table<T: Table>(&self) -> T::Columns {
+        table::<T>(&self.recording)
+    }
+
+    /// How many events of a table were lost.
+    pub fn lost(&self, table: TableId) -> u64 {
+        self.recording.manifest().totals.get(table.name()).map_or(0, |total| total.lost)
+    }
+
+    /// Fails if anything was lost.
+    pub fn assert_nothing_lost(&self) {
+        assert_eq!(losses(&self.recording), BTreeMap::new());
+    }
+
+    /// In every recording, what the manifest says about a table is what the tables say: its rows,
+    /// and what the table of losses has about it; and every event is one or the other.
+    fn check_totals(&self) {
+        let losses = losses(&self.recording);
+        for table in TableId::ALL {
+            let total =
+                self.recording.manifest().totals.get(table.name()).copied().unwrap_or_default();
+            let rows: u64 =
+                self.recording.segments(*table).unwrap().iter().map(|part| part.rows()).sum();
+            let name = table.name();
+            assert_eq!(total.rows, rows, "rows of {name}");
+            assert_eq!(total.lost, losses.get(name).copied().unwrap_or(0), "losses of {name}");
+            let of_events = match table {
+                // A raw stack is sent again after a loss, and one that is known leaves no row.
+                TableId::Stack => continue,
+                // Those that were there at the start are no events.
+                TableId::Cgroup => self.table::<Cgroup>().pid.iter().flatten().count() as u64,
+                _ => total.rows,
+            };
+            if let Some(seen) = total.seen {
+                assert_eq!(seen, of_events + total.lost, "events of {name}");
+            }
+        }
+    }
+}
+
+/// All rows of a table.
+pub fn table<T: Table>(recording: &Recording) -> T::Columns {
+    let mut batches: Vec<RecordBatch> = Vec::new();
+    let read = recording.scan::<T>(ALL_TIME).for_each::<Error>(|_, batch| {
+        batches.push(batch);
+        Ok(())
+    });
+    read.unwrap();
+    let schema = batches.first().map_or_else(cell::schema::<T>, RecordBatch::schema);
+    T::Columns::view(&concat_batches(&schema, &batches).unwrap()).unwrap()
+}
+
+/// Events that were lost, by table.
+pub fn losses(recording: &Recording) -> BTreeMap<String, u64> {
+    let losses = table::<Loss>(recording);
+    let mut by_table = BTreeMap::new();
+    for row in 0..losses.rows() {
+        if Reason::from_name(losses.reason.value(row)).unwrap().loses_the_event() {
+            *by_table.entry(losses.table.value(row).to_owned()).or_default() +=
+                u64::try_from(losses.count.value(row)).unwrap();
+        }
+    }
+    by_table
+}
+
+/// The value in a row, if it is known.
+pub fn known<A: ArrayAccessor>(column: A, row: usize) -> Option<A::Item> {
+    column.is_valid(row).then(|| column.value(row))
+}
+
+/// A text that is known.
+pub fn text(column: &arrow::array::StringArray, row: usize) -> &str {
+    known(column, row).expect("the text is known")
+}
+
+/// The texts in a row's list.
+pub fn texts(list: &ArrayRef) -> Vec<String> {
+    list.as_string::<i32>().iter().map(|text| text.unwrap().to_owned()).collect()
+}
+
+/// The rows for which `wanted` holds.
+pub fn rows_where<V: cell::View>(columns: &V, wanted: impl Fn(usize) -> bool) -> Vec<usize> {
+    (0..columns.rows()).filter(|row| wanted(*row)).collect()
+}
+
+/// The only row for which `wanted` holds.
+pub fn row_where<V: cell::View>(columns: &V, what: &str, wanted: impl Fn(usize) -> bool) -> usize {
+    let rows = rows_where(columns, wanted);
+    assert_eq!(rows.len(), 1, "rows of {what}");
+    rows[0]
+}
+
+/// Whether there is nothing at `path`.
+pub fn is_absent(path: &Path) -> bool {
+    path.symlink_metadata().is_err()
+}

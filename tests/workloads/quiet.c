@@ -1,0 +1,5 @@
+/* A program to execute: it does nothing. */
+int main(void)
+{
+	return 0;
+}
