@@ -1,0 +1,87 @@
+# `make demo` and `make test` are all a new user needs; both install what is missing.
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+
+# What building and testing need beside Rust, as command:package of Debian and Ubuntu. The headers have
+# no command; pkg-config tells whether they are there.
+BUILD_TOOLS := cc:gcc make:make clang:clang pkg-config:pkg-config
+BUILD_HEADERS := libelf:libelf-dev zlib:zlib1g-dev
+# For the virtual machine in which `make test` tries another kernel.
+VM_TOOLS := qemu-system-x86_64:qemu-system-x86 busybox:busybox-static xz:xz-utils zstd:zstd lz4:lz4
+
+.PHONY: help
+help:
+	@echo 'make demo           build, record a small workload, show the reports, draw flamegraph.svg'
+	@echo 'make test           run every test'
+	@echo 'make bench          measure the recorder (docs/performance.md)'
+	@echo 'make docs           write docs/tables.md from the table definitions'
+	@echo 'make lint           formatting, clippy, shellcheck'
+	@echo 'make install        install record and analyze with cargo'
+
+# --- Packages ---
+
+# Installs what is missing, with apt-get where there is one; else says what to install.
+.PHONY: packages
+packages:
+	@missing=(); \
+	for pair in $(BUILD_TOOLS); do command -v $${pair%%:*} > /dev/null || missing+=($${pair##*:}); done; \
+	for pair in $(BUILD_HEADERS); do pkg-config --exists $${pair%%:*} 2> /dev/null || missing+=($${pair##*:}); done; \
+	tests/install "$${missing[@]}"
+	@command -v cargo > /dev/null || { echo 'Rust is missing: install it with rustup, or your distribution'\''s package'; exit 1; }
+
+# The virtual machine's: tests that need it are skipped, with the reason, where they cannot be had.
+.PHONY: vm-packages
+vm-packages:
+	@missing=(); \
+	for pair in $(VM_TOOLS); do command -v $${pair%%:*} > /dev/null || missing+=($${pair##*:}); done; \
+	[[ -x /usr/libexec/virtiofsd || -x /usr/lib/qemu/virtiofsd ]] \
+	    || missing+=($$(apt-cache show virtiofsd > /dev/null 2>&1 && echo virtiofsd || echo qemu-system-common)); \
+	tests/install "$${missing[@]}" || true
+
+# --- Demo ---
+
+.PHONY: demo
+demo: packages
+	cargo build --release
+	tests/demo
+
+# --- Tests ---
+
+.PHONY: test
+test: packages vm-packages
+	cargo test --workspace
+	@echo '--- each feature alone'
+	cargo build --no-default-features --features record
+	$(MAKE) test-analyzer-alone
+
+# The analyzer must build and pass its tests where there is no clang. A cc that is clang would hide
+# that it is needed, so it is looked for on a PATH without it.
+.PHONY: test-analyzer-alone
+test-analyzer-alone:
+	@path=$$(mktemp -d) && trap 'rm -rf "$$path"' EXIT && \
+	for tool in cargo rustc rustup cc gcc ld ar as; do \
+	    if command -v $$tool > /dev/null; then ln -s "$$(command -v $$tool)" "$$path"; fi; \
+	done && \
+	! PATH="$$path" command -v clang > /dev/null && \
+	PATH="$$path" cargo test --workspace --no-default-features --features analyze,lookback-schemas/store --lib --bins
+
+.PHONY: bench
+bench: packages
+	cargo bench
+
+# --- Upkeep ---
+
+.PHONY: docs
+docs:
+	LOOKBACK_WRITE_DOCS=1 cargo test --test integration -- tables_page
+
+.PHONY: lint
+lint:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	shellcheck tests/install tests/demo tests/kernels/run tests/kernels/prepare fixtures/make .ci/run
+
+.PHONY: install
+install: packages
+	cargo install --locked --path .
