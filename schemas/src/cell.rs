@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BooleanArray, BooleanBuilder, DictionaryArray, Int16Array, Int32Array,
+    Array, ArrayBuilder, ArrayRef, BooleanArray, BooleanBuilder, DictionaryArray, Int16Array, Int32Array,
     Int64Array, ListArray, ListBuilder, PrimitiveBuilder, StringArray, StringBuilder,
     new_null_array,
 };
@@ -233,7 +233,7 @@ impl<const N: usize> Names<N> {
     }
 
     fn number(&mut self, name: [u8; N]) -> i32 {
-        let next = self.numbers.len() as i32;
+        let next = ArrayBuilder::len(&self.names) as i32;
         *self.numbers.entry(name).or_insert_with(|| match until_nul(&name) {
             [] => Self::NONE,
             bytes => {

@@ -73,7 +73,6 @@ impl Subject {
         let mut subject = Subject {
             child,
             directory: directory.to_owned(),
-            began: Instant::now(),
             before: Threads::default(),
         };
         // Its first rows are those of the processes that run already.
@@ -135,8 +134,6 @@ impl Subject {
     pub fn finish(self) -> Result<Used> {
         std::thread::sleep(QUIET);
         let after = self.threads()?;
-        let share =
-            (after.all() - self.before.all()).as_secs_f64() / self.began.elapsed().as_secs_f64();
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let peak =
             status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;

@@ -12,11 +12,14 @@ use crate::recording::{Record, Recorded, known, rows_where, text};
 use crate::running::in_vm;
 use crate::workload::{self, fact, facts};
 
-/// Samples per second: more than usual, so that a second is enough for good figures.
-const FREQUENCY: i64 = 499;
+/// Samples per second: more than usual, so that a second is enough for good figures. An emulated
+/// processor is late for many of its timers, and the kernel does not make up for that.
+fn frequency() -> i64 {
+    if in_vm() { 99 } else { 499 }
+}
 
 fn profile() -> Record {
-    Record::trace("process,profile").options(["--frequency", &FREQUENCY.to_string()])
+    Record::trace("process,profile").options(["--frequency", &frequency().to_string()])
 }
 
 /// The names of the functions in each user stack, the innermost first.
@@ -39,10 +42,9 @@ fn stacks(recorded: &Recorded) -> HashMap<i64, Vec<String>> {
         .collect()
 }
 
-/// Whether the samples are as many as the CPU time makes them, give or take 15 %. An emulated
-/// processor is late for many of its timers, and the kernel does not make up for that.
+/// Whether the samples are as many as the CPU time makes them, give or take 15 %.
 fn assert_as_many(samples: usize, cpu: i64) {
-    let expected = (cpu * FREQUENCY / 1_000_000_000) as f64;
+    let expected = (cpu * frequency() / 1_000_000_000) as f64;
     let ratio = samples as f64 / expected;
     let least = if in_vm() { 0.3 } else { 0.85 };
     assert!((least..=1.15).contains(&ratio), "{samples} samples where {expected} were expected");
@@ -81,7 +83,8 @@ fn samples_are_where_the_time_is_spent() {
     let most = if in_vm() { 0.85 } else { 0.95 };
     assert!(in_main as f64 >= most * rows.len() as f64, "{in_main} of {}", rows.len());
     let hot = innermost["hot"] as f64 / in_main as f64;
-    assert!((0.70..=0.80).contains(&hot), "hot has three quarters of the time, not {hot}");
+    let off = if in_vm() { 0.12 } else { 0.05 };
+    assert!((hot - 0.75).abs() <= off, "hot has three quarters of the time, not {hot}");
 }
 
 #[test]
@@ -95,7 +98,7 @@ fn frames_of_processes_that_are_long_gone_have_names() {
     let gone = burned[0].int32("pid");
     let samples = recorded.table::<Sample>();
     let rows = rows_where(&samples, |row| samples.pid.value(row) == gone);
-    assert!(rows.len() >= 100, "{} samples", rows.len());
+    assert!(rows.len() as i64 * 10 >= frequency(), "{} samples", rows.len());
     let stacks = stacks(&recorded);
     let named = rows.iter().filter(|row| {
         let stack = known(&samples.user_stack, **row).map(|id| stacks[&id].clone());
@@ -143,7 +146,7 @@ fn who_sleeps_is_not_sampled() {
     let fact = fact(recorded.stdout(), "burned");
     let samples = recorded.table::<Sample>();
     // It takes some CPU time to start, and more where the machine is emulated.
-    let few = fact.int("cpu") * FREQUENCY / 1_000_000_000 + if in_vm() { 25 } else { 10 };
+    let few = fact.int("cpu") * frequency() / 1_000_000_000 + if in_vm() { 25 } else { 10 };
     assert!((samples.rows() as i64) <= few, "{} samples of a sleeper", samples.rows());
     assert_eq!(recorded.lost(TableId::Sample), 0);
 }
