@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayBuilder, ArrayRef, BooleanArray, BooleanBuilder, DictionaryArray, Int16Array, Int32Array,
-    Int64Array, ListArray, ListBuilder, PrimitiveBuilder, StringArray, StringBuilder,
+    Array, ArrayBuilder, ArrayRef, BooleanArray, BooleanBuilder, DictionaryArray, Int16Array,
+    Int32Array, Int64Array, ListArray, ListBuilder, PrimitiveBuilder, StringArray, StringBuilder,
     new_null_array,
 };
 use arrow::buffer::{BooleanBuffer, NullBuffer};

@@ -70,11 +70,8 @@ impl Subject {
             .stdin(Stdio::null())
             .spawn()
             .context("cannot start record")?;
-        let mut subject = Subject {
-            child,
-            directory: directory.to_owned(),
-            before: Threads::default(),
-        };
+        let mut subject =
+            Subject { child, directory: directory.to_owned(), before: Threads::default() };
         // Its first rows are those of the processes that run already.
         let ready = directory.join(TableId::Process.name()).join("000001.parquet");
         while !ready.exists() {

@@ -184,9 +184,10 @@ fn a_full_disk_ends_the_recording_and_what_was_written_stays() {
     let directory = tempfile::tempdir().unwrap();
     let (disk, copy) = (directory.path().join("disk"), directory.path().join("copy"));
     std::fs::create_dir(&disk).unwrap();
-    // The disk goes away with the namespace: what is on it is copied before.
-    let script = "mount -t tmpfs -o size=512k tmpfs \"$1\" || exit 90
-        \"$3\" --quiet --trace signal --output \"$1/recording\" -- \"$4\" burst 600000
+    // Room for a row group or two, and not for the whole burst. The disk goes away with the
+    // namespace: what is on it is copied before.
+    let script = "mount -t tmpfs -o size=4m tmpfs \"$1\" || exit 90
+        \"$3\" --quiet --trace signal --output \"$1/recording\" -- \"$4\" burst 2000000
         status=$?
         cp -r \"$1/recording\" \"$2\"
         exit $status";
