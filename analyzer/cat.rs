@@ -10,6 +10,7 @@ use arrow::array::{
 use arrow::datatypes::Int64Type;
 use arrow::record_batch::RecordBatch;
 use clap::Args;
+use lookback_schemas::wire::{Loc, Words};
 use lookback_schemas::{Column, Kind, TableId, Type, cell};
 
 use crate::cli::{Source, SourceArgs};
@@ -118,7 +119,8 @@ impl Cells {
             (Type::Text, false) => Cells::Text(cell::column::<String>(batch, name)?),
             (Type::Text, true) => Cells::Text(cell::column::<Option<String>>(batch, name)?),
             (Type::Texts, _) => Cells::Texts(cell::column::<Option<Vec<String>>>(batch, name)?),
-            (Type::I64s, _) => Cells::I64s(cell::column::<Vec<i64>>(batch, name)?),
+            (Type::I64s, false) => Cells::I64s(cell::column::<Vec<i64>>(batch, name)?),
+            (Type::I64s, true) => Cells::I64s(cell::column::<Loc<Words>>(batch, name)?),
         })
     }
 
@@ -152,12 +154,15 @@ impl Cells {
             Cells::Texts(cells) => {
                 crate::lifetimes::texts(cells, row).map_or(Value::Null, Value::Texts)
             }
-            Cells::I64s(cells) => match cells.value(row).as_primitive_opt::<Int64Type>() {
-                Some(numbers) => Value::Ints(numbers.values().to_vec()),
-                None => Value::Null,
-            },
+            Cells::I64s(cells) => numbers(cells, row).map_or(Value::Null, Value::Ints),
         }
     }
+}
+
+/// The numbers of a list column's cell; `None` if they are unknown.
+pub(crate) fn numbers(column: &ListArray, row: usize) -> Option<Vec<i64>> {
+    let numbers = column.is_valid(row).then(|| column.value(row))?;
+    Some(numbers.as_primitive_opt::<Int64Type>()?.values().to_vec())
 }
 
 #[cfg(test)]
@@ -181,6 +186,16 @@ mod tests {
             made.symbol(1, 0, "f"),
             made.clock(0.0),
             made.loss("x", "y", 1, 0.0, 1.0),
+            made.syscall(1.0, 10, 1, Some(2)),
+            made.opened(1.0, 10, None, None, Ok(3)),
+            made.unlink(1.0, 10, 0, "a", None, 0),
+            made.runq(1.0, 10, 10, 5, 0, 0),
+            made.hardirq(1.0, "eth0", 0, 0, 5),
+            made.softirq(1.0, 1, 0, 0, 5),
+            made.tcpconnect(1.0, 10, 80, None),
+            made.tcpstate(1.0, 1, (1, 7), None),
+            made.tcprtt(1.0, None, "::1", 5, 1),
+            made.lsmconnect(1.0, 10, None, 0),
         ]);
         for (table, _) in made.manifest().totals {
             for format in ["table", "json", "csv"] {
@@ -193,6 +208,9 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(&json).expect("it is JSON");
         assert_eq!(json[0]["argv"], serde_json::json!(["/bin/a", "x y"]));
         assert_eq!(json[0]["cgroup"], serde_json::Value::Null);
+        let syscall = analyze(&made, &["cat", "syscall", "--format", "csv"]);
+        let syscall = syscall.expect("it is whole");
+        assert!(syscall.contains(",caller,,false"), "unknown arguments are no list: {syscall}");
         let frames = analyze(&made, &["cat", "frame"]).expect("it is whole");
         assert!(frames.contains("0x1001") && frames.contains("0xffffffffffffffff"), "{frames}");
     }

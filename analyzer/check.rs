@@ -18,7 +18,7 @@ use lookback_schemas::cell::View as _;
 use lookback_schemas::manifest;
 use lookback_schemas::segment::{self, Segment};
 use lookback_schemas::tables::{
-    Cgroup, Clock, Exec, Exit, Fork, Frame, Kill, Loss, Process, Sample, Signal, Stack, Symbol,
+    Cgroup, Exec, Exit, Fork, Frame, Loss, Process, Runq, Sample, Stack, Symbol,
 };
 use lookback_schemas::wire::Reason;
 use lookback_schemas::{Table, TableId, cell};
@@ -295,9 +295,22 @@ impl<'a> Check<'a> {
                 self.refer_to_cgroups("process.cgroup", &rows.cgroup);
             }
             TableId::Cgroup => self.cgroups.extend(view::<Cgroup>(batch)?.id.values()),
-            TableId::Signal => drop(view::<Signal>(batch)?),
-            TableId::Kill => drop(view::<Kill>(batch)?),
-            TableId::Clock => drop(view::<Clock>(batch)?),
+            TableId::Runq => {
+                let rows = view::<Runq>(batch)?;
+                self.refer_to_cgroups("runq.cgroup", &rows.cgroup);
+            }
+            TableId::Signal
+            | TableId::Kill
+            | TableId::Clock
+            | TableId::Syscall
+            | TableId::Open
+            | TableId::Unlink
+            | TableId::Hardirq
+            | TableId::Softirq
+            | TableId::Tcpconnect
+            | TableId::Tcpstate
+            | TableId::Tcprtt
+            | TableId::Lsmconnect => table.validate(batch)?,
             TableId::Loss => {
                 let rows = view::<Loss>(batch)?;
                 for row in 0..rows.reason.len() {

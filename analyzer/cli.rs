@@ -11,7 +11,10 @@ use lookback_schemas::recording::Recording;
 use crate::losses::Heading;
 use crate::render::{Output, OutputArgs};
 use crate::window::{Span, Window, WindowArgs};
-use crate::{cat, check, flamegraph, histogram, info, processes, repair, signals};
+use crate::{
+    cat, check, flamegraph, histogram, info, irqs, lsm, opens, processes, repair, runqlat, signals,
+    syscalls, tcp, unlinks,
+};
 
 /// Answer questions from a recording: on any machine, without privileges
 #[derive(Parser, Debug)]
@@ -41,6 +44,27 @@ pub enum Command {
     /// Signals: who sent which to whom, and what became of them
     #[command(after_help = signals::EXAMPLE)]
     Signals(signals::SignalsArgs),
+    /// System calls: how many, how long, and which failed
+    #[command(after_help = syscalls::EXAMPLE)]
+    Syscalls(syscalls::SyscallsArgs),
+    /// Opened files, and those that could not be opened
+    #[command(after_help = opens::EXAMPLE)]
+    Opens(opens::OpensArgs),
+    /// Files unlinked, directories removed, and both renamed
+    #[command(after_help = unlinks::EXAMPLE)]
+    Unlinks(unlinks::UnlinksArgs),
+    /// How long threads that could run waited for a CPU, and behind whom
+    #[command(after_help = runqlat::EXAMPLE)]
+    Runqlat(runqlat::RunqlatArgs),
+    /// Interrupts: how much time their handlers took, and from whom
+    #[command(after_help = irqs::EXAMPLE)]
+    Irqs(irqs::IrqsArgs),
+    /// TCP: connections begun, states, lives of sockets, round trips
+    #[command(after_help = tcp::EXAMPLE)]
+    Tcp(tcp::TcpArgs),
+    /// What the security modules were asked about connections, and what they answered
+    #[command(after_help = lsm::EXAMPLE)]
+    Lsm(lsm::LsmArgs),
     /// A flame graph of what ran on the CPUs
     #[command(after_help = flamegraph::EXAMPLE)]
     Flamegraph(flamegraph::FlamegraphArgs),
@@ -126,6 +150,13 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Check(args) => check::run(&args),
         Command::Processes(args) => processes::run(&args).map(done),
         Command::Signals(args) => signals::run(&args).map(done),
+        Command::Syscalls(args) => syscalls::run(&args).map(done),
+        Command::Opens(args) => opens::run(&args).map(done),
+        Command::Unlinks(args) => unlinks::run(&args).map(done),
+        Command::Runqlat(args) => runqlat::run(&args).map(done),
+        Command::Irqs(args) => irqs::run(&args).map(done),
+        Command::Tcp(args) => tcp::run(&args).map(done),
+        Command::Lsm(args) => lsm::run(&args).map(done),
         Command::Flamegraph(args) => flamegraph::run(&args).map(done),
         Command::Histogram(args) => histogram::run(&args).map(done),
         Command::Cat(args) => cat::run(&args).map(done),
@@ -180,7 +211,9 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
-        for command in Cli::command().get_subcommands() {
+        let cli = Cli::command();
+        let nested = cli.get_subcommands().flat_map(clap::Command::get_subcommands);
+        for command in cli.get_subcommands().chain(nested) {
             assert!(command.get_about().is_some() && command.get_after_help().is_some());
         }
     }
@@ -214,6 +247,21 @@ mod tests {
         for args in [
             &["processes", "--format", "csv"][..],
             &["signals", "--format", "csv"],
+            &["syscalls", "--format", "csv"],
+            &["syscalls", "--list", "--format", "csv"],
+            &["syscalls", "--latency", "--format", "csv"],
+            &["opens", "--format", "csv"],
+            &["opens", "--by", "path", "--format", "csv"],
+            &["unlinks", "--format", "csv"],
+            &["runqlat", "--format", "csv"],
+            &["runqlat", "--blame", "--format", "csv"],
+            &["irqs", "--format", "csv"],
+            &["tcp", "connects", "--format", "csv"],
+            &["tcp", "connects", "--hist", "--format", "csv"],
+            &["tcp", "states", "--format", "csv"],
+            &["tcp", "lives", "--open", "--format", "csv"],
+            &["tcp", "rtt", "--summary", "--format", "csv"],
+            &["lsm", "--format", "csv"],
             &["cat", "exec", "--format", "csv"],
         ] {
             let text = analyze(&made, args).expect("nothing is wrong");

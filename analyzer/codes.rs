@@ -1,7 +1,7 @@
-//! Names of the numbers that the kernel speaks in: signals and errors.
+//! Names of the numbers that the kernel speaks in: signals, errors, states, families.
 //!
-//! The numbers are those of x86, arm64 and most other machines; Alpha, MIPS, PA-RISC and SPARC
-//! number them differently, and `record` does not run there.
+//! The numbers of signals and errors are those of x86, arm64 and most other machines; Alpha, MIPS,
+//! PA-RISC and SPARC number them differently, and `record` does not run there.
 
 use std::borrow::Cow;
 
@@ -230,6 +230,109 @@ pub fn errno(number: i32) -> Option<&'static str> {
     ERRORS.get(index).copied().filter(|name| !name.is_empty())
 }
 
+/// What the error means, such as `No such process` for 3.
+#[must_use]
+pub fn errno_text(number: i32) -> Option<&'static str> {
+    syscalls::Errno::new(number).description()
+}
+
+/// The errno of what a system call returned, if it failed. Results below -4095 are addresses and
+/// the like: no error has such a number (`MAX_ERRNO` in `include/linux/err.h`).
+#[must_use]
+pub fn failure(result: i64) -> Option<i32> {
+    match result {
+        // The range fits.
+        -4095..0 => Some(-result as i32),
+        i64::MIN..-4095 | 0.. => None,
+    }
+}
+
+/// The error of a call that returns a negative errno, such as `ENOENT`; `0` if it succeeded.
+#[must_use]
+pub fn error_of(result: i32) -> String {
+    match result {
+        0.. => "0".to_owned(),
+        ..0 => {
+            let name = result.checked_neg().and_then(errno);
+            name.map_or_else(|| result.unsigned_abs().to_string(), str::to_owned)
+        }
+    }
+}
+
+/// The name at this place of the list, or the number itself.
+fn named(names: &[&'static str], number: i32) -> Cow<'static, str> {
+    let name = usize::try_from(number).ok().and_then(|place| names.get(place));
+    name.filter(|name| !name.is_empty())
+        .map_or_else(|| Cow::Owned(number.to_string()), |name| Cow::Borrowed(*name))
+}
+
+/// The call of a row of table `unlink`.
+#[must_use]
+pub fn unlink_call(number: i32) -> Cow<'static, str> {
+    named(&["unlink", "rmdir", "rename"], number)
+}
+
+/// Why a thread waited for a CPU; see the table `runq`.
+#[must_use]
+pub fn wait_cause(number: i32) -> Cow<'static, str> {
+    named(&["woken", "preempted", "new"], number)
+}
+
+/// A soft interrupt (`include/linux/interrupt.h`), as `/proc/softirqs` calls it, in small letters.
+#[must_use]
+pub fn softirq(vector: i32) -> Cow<'static, str> {
+    const VECTORS: [&str; 10] = [
+        "hi", "timer", "net_tx", "net_rx", "block", "irq_poll", "tasklet", "sched", "hrtimer",
+        "rcu",
+    ];
+    named(&VECTORS, vector)
+}
+
+/// A state of a TCP socket (`include/net/tcp_states.h`).
+#[must_use]
+pub fn tcp_state(number: i32) -> Cow<'static, str> {
+    const STATES: [&str; 13] = [
+        "",
+        "ESTABLISHED",
+        "SYN_SENT",
+        "SYN_RECV",
+        "FIN_WAIT1",
+        "FIN_WAIT2",
+        "TIME_WAIT",
+        "CLOSE",
+        "CLOSE_WAIT",
+        "LAST_ACK",
+        "LISTEN",
+        "CLOSING",
+        "NEW_SYN_RECV",
+    ];
+    named(&STATES, number)
+}
+
+/// A family of addresses (`include/linux/socket.h`), as far as connections are made in it.
+#[must_use]
+pub fn address_family(number: i32) -> Cow<'static, str> {
+    Cow::Borrowed(match number {
+        0 => "unspecified",
+        1 => "unix",
+        2 => "ipv4",
+        10 => "ipv6",
+        16 => "netlink",
+        17 => "packet",
+        31 => "bluetooth",
+        38 => "alg",
+        40 => "vsock",
+        44 => "xdp",
+        other => return Cow::Owned(other.to_string()),
+    })
+}
+
+/// A type of sockets (`include/linux/net.h`).
+#[must_use]
+pub fn socket_kind(number: i32) -> Cow<'static, str> {
+    named(&["", "stream", "dgram", "raw", "rdm", "seqpacket", "dccp"], number)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -279,5 +382,40 @@ mod tests {
         assert_eq!(call_result(-3), "-ESRCH");
         assert_eq!(call_result(0), "0");
         assert_eq!(call_result(i32::MIN), i32::MIN.to_string());
+    }
+
+    #[test]
+    fn errors_have_descriptions_by_the_same_numbers() {
+        for number in 1..=133 {
+            let theirs = syscalls::Errno::new(number).name();
+            if let (Some(ours), Some(theirs)) = (errno(number), theirs) {
+                assert_eq!(ours, theirs, "{number}");
+            }
+        }
+        assert_eq!(errno_text(2), Some("No such file or directory"));
+        assert_eq!(errno_text(-1), None);
+    }
+
+    #[test]
+    fn only_small_negative_results_are_errors() {
+        assert_eq!(failure(-2), Some(2));
+        assert_eq!(failure(-4095), Some(4095));
+        for fine in [0, 1, i64::MAX, -4096, i64::MIN] {
+            assert_eq!(failure(fine), None, "{fine}");
+        }
+    }
+
+    #[test]
+    fn numbers_without_a_name_stay_numbers() {
+        assert_eq!(softirq(9), "rcu");
+        assert_eq!(tcp_state(12), "NEW_SYN_RECV");
+        assert_eq!(unlink_call(2), "rename");
+        assert_eq!(socket_kind(1), "stream");
+        assert_eq!(address_family(10), "ipv6");
+        for unknown in [-1, 13, i32::MIN, i32::MAX] {
+            assert_eq!(tcp_state(unknown), unknown.to_string());
+            assert_eq!(softirq(unknown), unknown.to_string());
+        }
+        assert_eq!(tcp_state(0), "0");
     }
 }

@@ -83,6 +83,7 @@ pub struct FlamegraphArgs {
 pub fn run(args: &FlamegraphArgs) -> anyhow::Result<()> {
     let mut source = Source::open(&args.source)?;
     let scope = Scope::new(&args.scope, &source.recording)?;
+    scope.check(TableId::Sample)?;
     let stacks = collapse(args, &source, &scope)?;
     let heading = source.heading(&[TableId::Sample]);
     match source.recording.manifest().symbols {

@@ -172,6 +172,30 @@ fn filters(manifest: &Manifest) -> String {
     if filters.thread_exits {
         said.push("exits of threads too".to_owned());
     }
+    if let Some(tid) = filters.tid {
+        said.push(format!("thread {tid}"));
+    }
+    if !filters.syscalls.is_empty() {
+        said.push(format!("system calls {}", filters.syscalls.join(", ")));
+    }
+    if filters.min_latency > 0 {
+        said.push(format!("nothing under {}", crate::render::duration(filters.min_latency)));
+    }
+    if let Some(port) = filters.lport {
+        said.push(format!("local port {port}"));
+    }
+    if let Some(port) = filters.rport {
+        said.push(format!("remote port {port}"));
+    }
+    if let Some(version) = filters.ip_version {
+        said.push(format!("IPv{version}"));
+    }
+    if filters.rtt_sample > 1 {
+        said.push(format!("one round trip of {}", filters.rtt_sample));
+    }
+    if !filters.denied.is_empty() {
+        said.push(format!("connects refused to {}", filters.denied.join(", ")));
+    }
     if filters.frequency > 0 {
         said.push(format!("{} samples per second and CPU", filters.frequency));
     }
@@ -226,7 +250,8 @@ fn notes(source: &Source, sizes: &[Size], losses: &[Missing]) -> Vec<String> {
     let bytes: u64 = sizes.iter().map(|size| size.bytes).sum();
     notes.push(format!("{} in all.", size(i64::try_from(bytes).unwrap_or(i64::MAX))));
     for loss in losses {
-        notes.push(format!("Lost: {}.", loss.describe(source.window.span.start)));
+        let what = if loss.is_expected() { "Note" } else { "Lost" };
+        notes.push(format!("{what}: {}.", loss.describe(source.window.span.start)));
     }
     for size in sizes {
         if let Some(damaged) = &size.damaged {

@@ -5,13 +5,15 @@
 //! one module:
 //!
 //! - [`info`] and [`check`] tell what a recording is and whether it is whole;
-//! - [`processes`], [`signals`], [`flamegraph`] and [`histogram`] answer questions;
+//! - [`processes`], [`signals`], [`syscalls`], [`opens`], [`unlinks`], [`runqlat`], [`irqs`], [`tcp`],
+//!   [`lsm`], [`flamegraph`] and [`histogram`] answer questions;
 //! - [`cat`] prints the rows of any table;
 //! - [`repair`] makes a killed recording readable for other programs.
 //!
 //! They share how a recording is narrowed down ([`window`] in time, [`scope`] to processes), how
-//! its rows are put into order ([`timeline`]), who a pid was at a time ([`lifetimes`]), what is
-//! missing ([`losses`]), and how rows are printed ([`render`]).
+//! its rows are put into order ([`timeline`]) or added up ([`tally`], [`distribution`]), who a pid
+//! was at a time ([`lifetimes`]), what is missing ([`losses`]), and how rows are printed
+//! ([`render`]).
 #![cfg(feature = "analyze")]
 #![warn(missing_docs)]
 
@@ -19,17 +21,27 @@ pub mod cat;
 pub mod check;
 pub mod cli;
 pub mod codes;
+pub mod distribution;
+pub mod files;
 pub mod flamegraph;
 pub mod histogram;
 pub mod info;
+pub mod irqs;
 pub mod lifetimes;
 pub mod losses;
+pub mod lsm;
+pub mod opens;
 pub mod processes;
 pub mod render;
 pub mod repair;
+pub mod runqlat;
 pub mod scope;
 pub mod signals;
+pub mod syscalls;
+pub mod tally;
+pub mod tcp;
 pub mod timeline;
+pub mod unlinks;
 pub mod window;
 
 #[cfg(test)]

@@ -564,6 +564,43 @@ impl Cgroups {
         Ok(Cgroups(paths))
     }
 
+    /// The cgroup of this path or id and all below it, each with when its id was its own. `None`
+    /// where there never was such a path; an id may be one without a name.
+    #[must_use]
+    pub fn within(&self, path_or_id: &str) -> Option<HashMap<i64, Vec<Range<i64>>>> {
+        if let Ok(id) = path_or_id.parse::<i64>() {
+            let mut found = HashMap::new();
+            for (_, path) in self.0.get(&id).into_iter().flatten() {
+                found.extend(self.below(path));
+            }
+            found.insert(id, vec![ALL_TIME]);
+            return Some(found);
+        }
+        let path = path_or_id.strip_prefix("/sys/fs/cgroup").unwrap_or(path_or_id);
+        let found = self.below(path);
+        (!found.is_empty()).then_some(found)
+    }
+
+    fn below(&self, path: &str) -> HashMap<i64, Vec<Range<i64>>> {
+        let wanted = path.trim_matches('/');
+        let inside = |path: &str| {
+            let path = path.trim_matches('/');
+            let rest = path.strip_prefix(wanted);
+            wanted.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let mut found: HashMap<i64, Vec<Range<i64>>> = HashMap::new();
+        for (id, named) in &self.0 {
+            for (place, (ts, path)) in named.iter().enumerate() {
+                let start = if place == 0 { i64::MIN } else { *ts };
+                let end = named.get(place + 1).map_or(i64::MAX, |(next, _)| *next);
+                if inside(path) {
+                    found.entry(*id).or_default().push(start..end);
+                }
+            }
+        }
+        found
+    }
+
     /// The path of the cgroup `id` at the time `ts`.
     #[must_use]
     pub fn path(&self, id: i64, ts: i64) -> Option<&str> {

@@ -39,12 +39,35 @@ impl Missing {
         Reason::from_name(&self.reason).is_none_or(Reason::loses_the_event)
     }
 
+    /// Whether a report over the table may look complete although this is missing. Halves of pairs
+    /// are: a call that was under way when the recording began has no beginning in it, and makes no
+    /// row.
+    #[must_use]
+    pub fn is_expected(&self) -> bool {
+        self.what() == What::Halves
+    }
+
+    fn what(&self) -> What {
+        match Reason::from_name(&self.reason) {
+            None
+            | Some(
+                Reason::RingFull | Reason::MapFull | Reason::ProgramBusy | Reason::WriteFailed,
+            ) => What::Events,
+            Some(Reason::StackUnreadable) => What::Stacks,
+            Some(Reason::Unpaired) => What::Halves,
+        }
+    }
+
     /// In words, with times after the recording's `start`.
     #[must_use]
     pub fn describe(&self, start: i64) -> String {
-        let what = if self.whole_events() { "events" } else { "stacks" };
+        let what = match self.what() {
+            What::Events => "events lost",
+            What::Stacks => "stacks lost",
+            What::Halves => "halves of pairs left out",
+        };
         format!(
-            "{} of {}'s {what} lost ({}) {:.1} s – {:.1} s after the start",
+            "{} of {}'s {what} ({}) {:.1} s – {:.1} s after the start",
             thousands(self.count),
             self.table,
             self.reason,
@@ -52,6 +75,17 @@ impl Missing {
             self.end.saturating_sub(start) as f64 / 1e9,
         )
     }
+}
+
+/// What is missing where something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    /// Events with all their parts.
+    Events,
+    /// The stacks of events that are there.
+    Stacks,
+    /// Beginnings without an end, and ends without a beginning.
+    Halves,
 }
 
 /// What is missing in the window, summed up by table and reason. `tables` limits it to those; an
@@ -109,7 +143,11 @@ impl Heading {
             true => "",
             false => "; the recorder was killed or still runs",
         };
-        match missing(recording, tables, window) {
+        let missing = missing(recording, tables, window).map(|mut missing| {
+            missing.retain(|missing| !missing.is_expected());
+            missing
+        });
+        match missing {
             Ok(missing) if missing.is_empty() => {
                 Heading { covers: format!("{time}, nothing lost{unended}"), warnings: Vec::new() }
             }
@@ -173,6 +211,23 @@ mod tests {
         let other = heading(&[TableId::Exec], None);
         assert_eq!(other.covers, "2026-11-22T10:15:00Z + 12.3 s, nothing lost");
         assert_eq!(other.warnings.len(), 0);
+    }
+
+    #[test]
+    fn halves_of_pairs_are_no_loss() {
+        let made = Made::new();
+        made.rows(&[made.loss("syscall", "unpaired", 7, 0.0, 1.0)]);
+        made.end(2.0);
+        let window = window(&made, None);
+        let heading = Heading::new(&made.open(), &[TableId::Syscall], &window);
+        assert_eq!(heading.covers, "2026-11-22T10:15:00Z + 2.0 s, nothing lost");
+        assert_eq!(heading.warnings.len(), 0);
+        let missing = missing(&made.open(), &[], &window).expect("it is whole");
+        assert!(!missing[0].whole_events());
+        assert_eq!(
+            missing[0].describe(START),
+            "7 of syscall's halves of pairs left out (unpaired) 0.0 s – 1.0 s after the start"
+        );
     }
 
     #[test]

@@ -13,7 +13,7 @@ use lookback_schemas::manifest::{End, Hook, Host, Manifest, Total, Tracer};
 use lookback_schemas::recording::Recording;
 use lookback_schemas::segment::{Rotation, TableWriter};
 use lookback_schemas::tables::*;
-use lookback_schemas::wire::{Chars, Flag, Header, Loc, Maybe, Monotonic};
+use lookback_schemas::wire::{Chars, Flag, Header, Ip, Loc, Maybe, Monotonic, StackHash};
 use lookback_schemas::{Table, TableId};
 
 /// When the made recordings begin: 2026-11-22T10:15:00Z.
@@ -68,12 +68,23 @@ pub fn analyze_at(recording: &Path, args: &[&str]) -> anyhow::Result<String> {
     let out = tempfile::NamedTempFile::new()?;
     let path = out.path().to_str().expect("temporary paths are UTF-8");
     let recording = recording.to_str().expect("temporary paths are UTF-8");
-    let mut line = vec!["analyze", args[0], recording];
-    line.extend(&args[1..]);
+    // `tcp` has commands of its own.
+    let (command, options) = args.split_at(if args[0] == "tcp" { 2 } else { 1 });
+    let mut line = vec!["analyze"];
+    line.extend(command);
+    line.push(recording);
+    line.extend(options);
     line.extend(["-o", path]);
     let cli = crate::cli::Cli::try_parse_from(line)?;
     crate::cli::run(cli)?;
     Ok(std::fs::read_to_string(path)?)
+}
+
+/// The lines that `analyze` prints, with their columns one space apart.
+pub fn lines(made: &Made, args: &[&str]) -> Vec<String> {
+    let text = analyze(made, args).expect("it is whole");
+    let single = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    text.lines().map(single).collect()
 }
 
 /// Text and lists behind a row.
@@ -97,13 +108,20 @@ fn comm(name: &str) -> Chars<16> {
     Chars(bytes)
 }
 
+fn ip(text: &str) -> Ip {
+    match text.parse::<std::net::IpAddr>().expect("tests name addresses") {
+        std::net::IpAddr::V4(address) => Ip(address.to_ipv6_mapped().octets()),
+        std::net::IpAddr::V6(address) => Ip(address.octets()),
+    }
+}
+
 fn known<T>(value: Option<T>, unknown: T) -> Maybe<T> {
     Maybe(value.unwrap_or(unknown))
 }
 
 fn row<T: Table>(row: T, tail: &[u8]) -> Row {
     let mut builder = T::Builder::default();
-    builder.append(&row, &Source { record: tail, epoch: 0 });
+    builder.append(&row, &Source { record: tail, ..Source::default() });
     (T::ID, builder.finish())
 }
 
@@ -350,6 +368,253 @@ impl Made {
         row(kill, &[])
     }
 
+    /// A system call that took 1.5 µs, or did not return.
+    pub fn syscall(&self, seconds: f64, pid: i32, number: i32, result: Option<i64>) -> Row {
+        self.syscall_of(seconds, pid, number, result, 1500, None, false)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the columns that tests vary")]
+    pub fn syscall_of(
+        &self,
+        seconds: f64,
+        pid: i32,
+        number: i32,
+        result: Option<i64>,
+        duration: i64,
+        args: Option<[i64; 6]>,
+        compat: bool,
+    ) -> Row {
+        let mut tail = Tail::new();
+        let args = args.map(|args| args.map(i64::to_ne_bytes).concat());
+        let syscall = Syscall {
+            header: Header::default(),
+            ts: Monotonic(at(seconds)),
+            duration: known(result.map(|_| duration), i64::MIN),
+            result: known(result, i64::MIN),
+            number,
+            pid,
+            tid: pid + 1,
+            uid: 1000,
+            comm: comm("caller"),
+            args: args.map_or(Loc::new(0, 0), |args| tail.add(&args)),
+            compat: Flag(u32::from(compat)),
+        };
+        row(syscall, &tail.0)
+    }
+
+    /// An open of 1.5 µs; `dir` is in components, the last one first.
+    pub fn opened(
+        &self,
+        seconds: f64,
+        pid: i32,
+        path: Option<&str>,
+        dir: Option<&str>,
+        result: Result<i32, i32>,
+    ) -> Row {
+        let mut tail = Tail::new();
+        let open = Open {
+            header: Header::default(),
+            ts: Monotonic(at(seconds)),
+            duration: 1500,
+            result: result.unwrap_or_else(|errno| -errno),
+            flags: 0o101,
+            mode: Maybe(0o644),
+            path: path.map_or(Loc::new(0, 0), |path| tail.add(path.as_bytes())),
+            dir: dir.map_or(Loc::new(0, 0), |dir| tail.add(dir.as_bytes())),
+            pid,
+            tid: pid,
+            uid: 1000,
+            comm: comm("opener"),
+        };
+        row(open, &tail.0)
+    }
+
+    /// A call on a name; relative paths begin at /srv/work.
+    pub fn unlink(
+        &self,
+        seconds: f64,
+        pid: i32,
+        call: i32,
+        path: &str,
+        new: Option<&str>,
+        result: i32,
+    ) -> Row {
+        let mut tail = Tail::new();
+        let dir = |path: Option<&str>, tail: &mut Tail| match path {
+            Some(path) if !path.starts_with('/') => tail.add(b"work\0srv\0"),
+            Some(_) | None => Loc::new(0, 0),
+        };
+        let unlink = Unlink {
+            header: Header::default(),
+            ts: Monotonic(at(seconds)),
+            duration: 1500,
+            call,
+            result,
+            flags: 0,
+            path: tail.add(path.as_bytes()),
+            dir: dir(Some(path), &mut tail),
+            new_path: new.map_or(Loc::new(0, 0), |new| tail.add(new.as_bytes())),
+            new_dir: dir(new, &mut tail),
+            pid,
+            tid: pid,
+            uid: 1000,
+            comm: comm("unlinker"),
+        };
+        row(unlink, &tail.0)
+    }
+
+    /// A wait for CPU 1, which `prev` had; 0 is idle.
+    pub fn runq(&self, seconds: f64, pid: i32, tid: i32, wait: i64, prev: i32, cause: i32) -> Row {
+        let runq = Runq {
+            header: Header::default(),
+            ts: Monotonic(at(seconds)),
+            wait,
+            cgroup: Maybe(5),
+            pid_ns: Maybe(4_026_531_836),
+            cause,
+            pid,
+            tid,
+            uid: 1000,
+            prio: 120,
+            cpu: 1,
+            prev_pid: prev,
+            prev_tid: prev,
+            comm: comm("waiter"),
+            prev_comm: comm(if prev == 0 { "swapper/1" } else { "hog" }),
+        };
+        row(runq, &[])
+    }
+
+    pub fn hardirq(&self, seconds: f64, name: &str, cpu: i32, pid: i32, duration: i64) -> Row {
+        let mut bytes = [0; 28];
+        bytes[..name.len()].copy_from_slice(name.as_bytes());
+        let hardirq = Hardirq {
+            header: Header::default(),
+            ts: Monotonic(at(seconds)),
+            duration,
+            irq: 24,
+            cpu,
+            pid,
+            tid: pid,
+            name: Chars(bytes),
+            handled: Flag(1),
+        };
+        row(hardirq, &[])
+    }
+
+    pub fn softirq(&self, seconds: f64, vector: i32, cpu: i32, pid: i32, duration: i64) -> Row {
+        let ts = Monotonic(at(seconds));
+        let header = Header::default();
+        row(Softirq { header, ts, duration, vector, cpu, pid, tid: pid }, &[])
+    }
+
+    pub fn tcpconnect(&self, seconds: f64, pid: i32, rport: i32, result: Option<i32>) -> Row {
+        let connect = Tcpconnect {
+            header: Header::default(),
+            ts: Monotonic(at(seconds)),
+            latency: 1_500_000,
+            result: known(result, i32::MIN),
+            family: 2,
+            laddr: ip("10.0.0.1"),
+            lport: 40_000,
+            raddr: ip("10.0.0.2"),
+            rport,
+            retransmits: 0,
+            pid,
+            tid: pid,
+            uid: 1000,
+            comm: comm("client"),
+        };
+        row(connect, &[])
+    }
+
+    /// A socket changes from one state to another after 250 ms there; it has sent 2,048 bytes.
+    pub fn tcpstate(
+        &self,
+        seconds: f64,
+        socket: i64,
+        (old, new): (i32, i32),
+        pid: Option<i32>,
+    ) -> Row {
+        self.tcpstate_of(seconds, socket, (old, new), pid, ("10.0.0.1", 80), ("10.0.0.2", 4000))
+    }
+
+    pub fn tcpstate_of(
+        &self,
+        seconds: f64,
+        socket: i64,
+        (old, new): (i32, i32),
+        pid: Option<i32>,
+        (laddr, lport): (&str, i32),
+        (raddr, rport): (&str, i32),
+    ) -> Row {
+        let state = Tcpstate {
+            header: Header::default(),
+            ts: Monotonic(at(seconds)),
+            in_old: Maybe(250_000_000),
+            socket,
+            sent: 2048,
+            received: 1024,
+            retransmits: 1,
+            old,
+            new,
+            family: if laddr.contains(':') { 10 } else { 2 },
+            laddr: ip(laddr),
+            lport,
+            raddr: ip(raddr),
+            rport,
+            pid: known(pid, i32::MIN),
+            tid: known(pid, i32::MIN),
+            uid: known(pid.map(|_| 1000), i32::MIN),
+            comm: comm(if pid.is_some() { "server" } else { "" }),
+        };
+        row(state, &[])
+    }
+
+    pub fn tcprtt(
+        &self,
+        seconds: f64,
+        pid: Option<i32>,
+        raddr: &str,
+        srtt: i64,
+        weight: i32,
+    ) -> Row {
+        let rtt = Tcprtt {
+            header: Header::default(),
+            ts: Monotonic(at(seconds)),
+            srtt,
+            weight,
+            family: if raddr.contains(':') { 10 } else { 2 },
+            laddr: ip("10.0.0.1"),
+            lport: 80,
+            raddr: ip(raddr),
+            rport: 4000,
+            pid: known(pid, i32::MIN),
+            uid: known(pid.map(|_| 1000), i32::MIN),
+            comm: comm(if pid.is_some() { "server" } else { "" }),
+        };
+        row(rtt, &[])
+    }
+
+    /// A decision on an address, or on one of a family that has none here.
+    pub fn lsmconnect(&self, seconds: f64, pid: i32, addr: Option<&str>, verdict: i32) -> Row {
+        let decision = Lsmconnect {
+            header: Header::default(),
+            ts: Monotonic(at(seconds)),
+            verdict,
+            denied: Flag(u32::from(verdict != 0)),
+            family: addr.map_or(1, |addr| if addr.contains(':') { 10 } else { 2 }),
+            kind: 1,
+            addr: addr.map_or(Ip::UNKNOWN, ip),
+            port: known(addr.map(|_| 443), i32::MIN),
+            pid,
+            tid: pid,
+            uid: 1000,
+            comm: comm("client"),
+        };
+        row(decision, &[])
+    }
+
     pub fn sample(
         &self,
         seconds: f64,
@@ -361,8 +626,8 @@ impl Made {
         let sample = Sample {
             header: Header::default(),
             ts: Monotonic(at(seconds)),
-            user_stack: known(user, i64::MIN),
-            kernel_stack: known(kernel, i64::MIN),
+            user_stack: StackHash(user.unwrap_or(i64::MIN)),
+            kernel_stack: StackHash(kernel.unwrap_or(i64::MIN)),
             period: 10,
             pid,
             tid: pid,

@@ -74,8 +74,10 @@ pub fn run(args: &ProcessesArgs) -> anyhow::Result<()> {
         }
     };
     if !view.execs && !view.exits && !view.bootstrap {
+        scope.check(TableId::Process)?;
         return lifetimes(&source, &scope, tables, view.tree);
     }
+    tables.iter().try_for_each(|table| scope.check(*table))?;
     let mut output = source.begin(tables)?;
     if view.execs {
         execs(&source, &scope, &mut output)?;
@@ -143,14 +145,15 @@ fn lifetimes(source: &Source, scope: &Scope, tables: &[TableId], tree: bool) -> 
 fn chosen(lifetime: &Lifetime, source: &Source, scope: &Scope) -> bool {
     let start = lifetime.start.unwrap_or(lifetime.seen.0);
     let end = lifetime.end.unwrap_or(if lifetime.end_missed { lifetime.seen.1 } else { i64::MAX });
-    let (pid, uid) = (Some(lifetime.pid), lifetime.uid);
+    let (pid, uid, cgroup) = (Some(lifetime.pid), lifetime.uid, lifetime.cgroup);
+    let subject = Subject { pid, uid, cgroup, ..Subject::default() };
     // Its own pid at its own time: any moment of it will do.
     let during = lifetime.start.map_or(lifetime.seen.1, |start| start.max(lifetime.seen.0));
     source.window.overlaps(start, end.max(start))
         && lifetime
             .images
             .iter()
-            .any(|image| scope.admits(Subject { pid, comm: image.comm.as_deref(), uid }, during))
+            .any(|image| scope.admits(Subject { comm: image.comm.as_deref(), ..subject }, during))
 }
 
 /// A process's place in the report.
@@ -483,7 +486,7 @@ fn bootstrap(source: &Source, scope: &Scope, output: &mut Output) -> anyhow::Res
 
 #[cfg(test)]
 mod tests {
-    use crate::made::{Made, analyze};
+    use crate::made::{Made, analyze, lines};
 
     fn shell() -> Made {
         let made = Made::new();
@@ -503,11 +506,6 @@ mod tests {
         ]);
         made.end(5.0);
         made
-    }
-
-    fn lines(made: &Made, args: &[&str]) -> Vec<String> {
-        let text = analyze(made, args).expect("it is whole");
-        text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
     }
 
     #[test]

@@ -75,12 +75,18 @@ pub enum Value {
     Duration(i64),
     /// A length of time in nanoseconds, which a table shows as seconds with two digits.
     Seconds(i64),
+    /// A length of time in nanoseconds, which a table shows as milliseconds with three digits.
+    Millis(i64),
+    /// A length of time in nanoseconds, which a table shows as microseconds with three digits.
+    Micros(i64),
     /// A moment in nanoseconds since the Unix epoch, which a table shows in full.
     Time(i64),
     /// The same, which a table shows as the time of day where the day is the recording's first.
     Clock(i64),
     /// A size in bytes.
     Bytes(i64),
+    /// A size in bytes, which a table shows as whole KiB.
+    Kibibytes(i64),
     /// Yes or no.
     Flag(bool),
     /// The bits of an unsigned machine address.
@@ -94,6 +100,12 @@ impl Value {
     #[must_use]
     pub fn text(text: Option<&str>) -> Value {
         text.map_or(Value::Null, |text| Value::Text(text.to_owned()))
+    }
+
+    /// A count, as far as 63 bits hold it.
+    #[must_use]
+    pub fn count(count: u64) -> Value {
+        Value::Int(i64::try_from(count).unwrap_or(i64::MAX))
     }
 
     /// The number, or unknown.
@@ -139,6 +151,12 @@ impl Column {
     #[must_use]
     pub fn table(header: &'static str) -> Column {
         Column { shown: Shown::InTables, ..Column::new("", header) }
+    }
+
+    /// The column, only in JSON and CSV.
+    #[must_use]
+    pub fn in_data(self) -> Column {
+        Column { shown: Shown::InData, ..self }
     }
 
     /// A column of the recording as it is; its header is its name.
@@ -337,9 +355,12 @@ impl Output {
             Value::Ints(numbers) => join(numbers, " "),
             Value::Duration(ns) => duration(*ns),
             Value::Seconds(ns) => format!("{:.2}", *ns as f64 / 1e9),
+            Value::Millis(ns) => format!("{:.3}", *ns as f64 / 1e6),
+            Value::Micros(ns) => format!("{:.3}", *ns as f64 / 1e3),
             Value::Time(ns) => self.moment(*ns, 9),
             Value::Clock(ns) => self.clock(*ns),
             Value::Bytes(bytes) => size(*bytes),
+            Value::Kibibytes(bytes) => (bytes / 1024).to_string(),
             Value::Flag(true) => "yes".to_owned(),
             Value::Flag(false) => "no".to_owned(),
             Value::Hex(address) => format!("{address:#x}"),
@@ -514,9 +535,12 @@ fn csv_field(value: &Value, terminal: bool) -> String {
         Value::Int(number)
         | Value::Duration(number)
         | Value::Seconds(number)
+        | Value::Millis(number)
+        | Value::Micros(number)
         | Value::Time(number)
         | Value::Clock(number)
         | Value::Bytes(number)
+        | Value::Kibibytes(number)
         | Value::Hex(number)
         | Value::Named(number, _) => number.to_string(),
         Value::Real(number) => real(*number).unwrap_or_default(),
@@ -537,9 +561,12 @@ fn json(value: &Value, out: &mut String) {
         Value::Int(number)
         | Value::Duration(number)
         | Value::Seconds(number)
+        | Value::Millis(number)
+        | Value::Micros(number)
         | Value::Time(number)
         | Value::Clock(number)
         | Value::Bytes(number)
+        | Value::Kibibytes(number)
         | Value::Hex(number)
         | Value::Named(number, _) => {
             let _ = write!(out, "{number}");
@@ -784,6 +811,21 @@ mod tests {
         let text = printed(Format::Json, &rows);
         let json: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
         assert_eq!(json[0]["comm"], hostile, "JSON loses nothing");
+    }
+
+    #[test]
+    fn tables_show_units_and_data_keeps_numbers() {
+        let values = [Value::Millis(1_234_567), Value::Micros(-1_500), Value::Kibibytes(2047)];
+        let printed = |format| -> Vec<String> {
+            values.iter().map(|value| printed(format, &[row(value.clone())])).collect()
+        };
+        for (text, shown) in std::iter::zip(printed(Format::Table), ["1.235", "-1.500", "1"]) {
+            assert_eq!(text.split_whitespace().nth(4), Some(shown));
+        }
+        for (text, kept) in std::iter::zip(printed(Format::Csv), ["1234567", "-1500", "2047"]) {
+            assert!(text.ends_with(&format!(",{kept}\n")), "{text}");
+        }
+        assert_eq!(Value::count(u64::MAX), Value::Int(i64::MAX));
     }
 
     #[test]

@@ -59,6 +59,7 @@ pub fn run(args: &SignalsArgs) -> anyhow::Result<()> {
     let source = Source::open(&args.source)?;
     let scope = Scope::new(&args.scope, &source.recording)?;
     let table = if args.kill { TableId::Kill } else { TableId::Signal };
+    scope.check(table)?;
     let mut output = source.begin(&[table])?;
     if args.kill {
         calls(args, &source, &scope, &mut output)?;
@@ -195,8 +196,7 @@ mod tests {
     }
 
     fn lines(args: &[&str]) -> Vec<String> {
-        let text = analyze(&signals(), args).expect("it is whole");
-        text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+        crate::made::lines(&signals(), args)
     }
 
     #[test]
@@ -234,6 +234,7 @@ mod tests {
         assert_eq!(lines(&["signals", "--pid", "10"]).len(), 4, "by sender");
         assert_eq!(lines(&["signals", "--pid", "20"]).len(), 5, "by target");
         assert_eq!(lines(&["signals", "--comm", "nobody"]).len(), 3);
+        assert_eq!(lines(&["signals", "--tid", "10"]).len(), 4, "by thread");
     }
 
     #[test]

@@ -163,6 +163,32 @@ fn offset(text: &str) -> Option<i64> {
     (ns.is_finite() && ns < i64::MAX as f64).then_some(ns.round() as i64)
 }
 
+/// Which durations to look at.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct MinArgs {
+    /// Leave out what took less, such as `10us`, `1.5ms` or `2s`
+    #[arg(long, value_name = "TIME", value_parser = length, help_heading = "Filters")]
+    pub min: Option<i64>,
+}
+
+impl MinArgs {
+    /// Whether what took `duration` nanoseconds took long enough.
+    #[must_use]
+    pub fn admits(self, duration: i64) -> bool {
+        self.admits_unknown(Some(duration))
+    }
+
+    /// The same, of what may not have ended: if a shortest time is asked for, it is left out.
+    #[must_use]
+    pub fn admits_unknown(self, duration: Option<i64>) -> bool {
+        self.min.is_none_or(|min| duration.is_some_and(|duration| duration >= min))
+    }
+}
+
+fn length(text: &str) -> Result<i64, String> {
+    offset(text).ok_or_else(|| "is no length of time: take `10us`, `1.5ms` or `2s`".to_owned())
+}
+
 /// Whether the table's rows have a time.
 #[must_use]
 pub fn timed(table: TableId) -> bool {
@@ -217,5 +243,14 @@ mod tests {
         };
         assert!(Window::new(&args("5s", "5s"), SPAN).is_err());
         assert!(Window::new(&args("5s", "6s"), SPAN).is_ok());
+    }
+
+    #[test]
+    fn short_durations_are_left_out() {
+        let at_least = |text| MinArgs { min: length(text).ok() };
+        assert!(at_least("10us").admits(10_000) && !at_least("10us").admits(9_999));
+        assert!(!at_least("1ns").admits_unknown(None));
+        assert!(MinArgs::default().admits_unknown(None) && MinArgs::default().admits(-1));
+        assert!(length("10 us").is_err() && length("soon").is_err());
     }
 }

@@ -33,13 +33,19 @@ struct {
 	__type(value, __u64);
 } counters SEC(".maps");
 
-static __always_inline void count(__u32 table, __u32 what)
+static __always_inline __u64 *counter(__u32 table, __u32 what)
 {
 	__u32 index = table * COUNTERS + what;
-	__u64 *counter = bpf_map_lookup_elem(&counters, &index);
 
-	if (counter)
-		__sync_fetch_and_add(counter, 1);
+	return bpf_map_lookup_elem(&counters, &index);
+}
+
+static __always_inline void count(__u32 table, __u32 what)
+{
+	__u64 *events = counter(table, what);
+
+	if (events)
+		__sync_fetch_and_add(events, 1);
 }
 
 static __always_inline void *this_ring(void)
@@ -49,13 +55,21 @@ static __always_inline void *this_ring(void)
 	return bpf_map_lookup_elem(&rings, &cpu);
 }
 
-/* Whether the next `size` bytes make the ring half full, and user space is to be woken. */
-static __always_inline __u64 wakeup(void *ring, __u64 size)
+/*
+ * Whether user space is to be woken, since the ring is half full or more. That is looked at every few
+ * events, because looking costs as much as the rest of a submit.
+ */
+static __always_inline __u64 wakeup(__u32 table)
 {
-	__u64 half = (__u64)settings.ring_bytes / 2;
-	__u64 used = bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA);
+	__u64 *events = counter(table, SEEN);
+	void *ring;
 
-	return used >= half && used < half + 2 * size ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+	if (!events || *events % 8)
+		return BPF_RB_NO_WAKEUP;
+	ring = this_ring();
+	if (!ring || bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) < (__u64)settings.ring_bytes / 2)
+		return BPF_RB_NO_WAKEUP;
+	return BPF_RB_FORCE_WAKEUP;
 }
 
 static __always_inline void *reserve(__u32 table, __u64 size)
@@ -75,15 +89,13 @@ static __always_inline void *reserve(__u32 table, __u64 size)
 	return header;
 }
 
-static __always_inline void submit(void *record, __u64 size)
+static __always_inline void submit(struct header *record)
 {
-	void *ring = this_ring();
-
-	bpf_ringbuf_submit(record, ring ? wakeup(ring, size) : BPF_RB_FORCE_WAKEUP);
+	bpf_ringbuf_submit(record, wakeup(record->table));
 }
 
 #define RESERVE(table, TABLE) ((struct table##_event *)reserve(TABLE_##TABLE, sizeof(struct table##_event)))
-#define SUBMIT(record) submit(record, sizeof(*(record)))
+#define SUBMIT(record) submit((struct header *)(record))
 
 /* Sends `size` bytes of `record`; whether there was room. The caller has counted it as seen. */
 static __always_inline bool emit(__u32 table, void *record, __u64 size)
@@ -93,7 +105,7 @@ static __always_inline bool emit(__u32 table, void *record, __u64 size)
 
 	header->table = table;
 	header->cpu = bpf_get_smp_processor_id();
-	if (ring && !bpf_ringbuf_output(ring, record, size, wakeup(ring, size)))
+	if (ring && !bpf_ringbuf_output(ring, record, size, wakeup(table)))
 		return true;
 	count(table, RING_FULL);
 	return false;

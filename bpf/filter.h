@@ -19,6 +19,12 @@ static __always_inline struct task_struct *current_task(void)
 	return (struct task_struct *)bpf_get_current_task();
 }
 
+/*
+ * A member of a kernel object. Where the kernel tells the program the object's type (tp_btf), it is
+ * a load; elsewhere (raw_tp) a call of bpf_probe_read_kernel. `typed` is a constant.
+ */
+#define MEMBER(typed, ...) ((typed) ? ___arrow(__VA_ARGS__) : BPF_CORE_READ(__VA_ARGS__))
+
 static __always_inline __u64 cgroup_id(struct task_struct *task)
 {
 	return BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
@@ -58,11 +64,13 @@ static __always_inline bool has_name(struct task_struct *task)
 	return true;
 }
 
-static __always_inline bool wanted(struct task_struct *task)
+static __always_inline bool wanted_task(struct task_struct *task, const bool typed)
 {
-	__u32 tgid = BPF_CORE_READ(task, tgid);
+	__u32 tgid = MEMBER(typed, task, tgid);
 
 	if (tgid == (__u32)settings.own_pid)
+		return false;
+	if (settings.tid && MEMBER(typed, task, pid) != settings.tid)
 		return false;
 	if (settings.by_target && !bpf_map_lookup_elem(&targets, &tgid))
 		return false;
@@ -73,4 +81,36 @@ static __always_inline bool wanted(struct task_struct *task)
 	if (settings.comm[0] && !has_name(task))
 		return false;
 	return true;
+}
+
+static __always_inline bool wanted(struct task_struct *task)
+{
+	return wanted_task(task, false);
+}
+
+/* The same for the current task, which helpers tell more about at less cost. */
+static __always_inline bool wanted_current(void)
+{
+	__u64 pid_tgid = bpf_get_current_pid_tgid();
+	__u32 tgid = pid_tgid >> 32;
+
+	if (tgid == (__u32)settings.own_pid)
+		return false;
+	if (settings.tid && (__s32)pid_tgid != settings.tid)
+		return false;
+	if (settings.by_target && !bpf_map_lookup_elem(&targets, &tgid))
+		return false;
+	if (settings.uid != -1 && (__s32)bpf_get_current_uid_gid() != settings.uid)
+		return false;
+	if (settings.cgroup && !in_cgroup(current_task()))
+		return false;
+	if (settings.comm[0] && !has_name(current_task()))
+		return false;
+	return true;
+}
+
+/* Whether the user asked for some tasks only. */
+static __always_inline bool filtered(void)
+{
+	return settings.by_target || settings.tid || settings.uid != -1 || settings.cgroup || settings.comm[0];
 }

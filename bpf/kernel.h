@@ -16,14 +16,25 @@
 
 #define TASK_COMM_LEN 16
 #define PF_KTHREAD 0x00200000
+#define IPPROTO_TCP 6
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
+	unsigned long r10;
+	unsigned long r9;
+	unsigned long r8;
+	unsigned long ax;
+	unsigned long cx;
 	unsigned long dx;
 	unsigned long si;
 	unsigned long di;
+	unsigned long orig_ax;
+};
+
+struct thread_info {
+	__u32 status;
 };
 #elif defined(__TARGET_ARCH_arm64)
 struct user_pt_regs {
@@ -32,6 +43,11 @@ struct user_pt_regs {
 
 struct pt_regs {
 	__u64 orig_x0;
+	__s32 syscallno;
+};
+
+struct thread_info {
+	unsigned long flags;
 };
 #endif
 
@@ -72,6 +88,28 @@ struct fs_struct {
 	struct path pwd;
 };
 
+struct file {
+	struct path f_path;
+};
+
+struct filename {
+	const char *name;
+};
+
+struct open_how {
+	__u64 flags;
+	__u64 mode;
+};
+
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+};
+
+struct files_struct {
+	struct fdtable *fdt;
+};
+
 struct kernfs_node {
 	__u64 id;
 };
@@ -95,6 +133,23 @@ struct cgroup___ids {
 
 struct css_set {
 	struct cgroup *dfl_cgrp;
+};
+
+struct ns_common {
+	unsigned int inum;
+};
+
+struct pid_namespace {
+	struct ns_common ns;
+};
+
+struct upid {
+	struct pid_namespace *ns;
+};
+
+struct pid {
+	unsigned int level;
+	struct upid numbers[];
 };
 
 struct mm_struct {
@@ -128,7 +183,10 @@ struct sched_entity {
 };
 
 struct task_struct {
+	struct thread_info thread_info;
+	unsigned int __state; /* since 5.14 (2f064a59a11f) */
 	unsigned int flags;
+	int prio;
 	int exit_code;
 	int pid;
 	int tgid;
@@ -143,10 +201,89 @@ struct task_struct {
 	struct signal_struct *signal;
 	struct mm_struct *mm;
 	struct fs_struct *fs;
+	struct files_struct *files;
+	struct pid *thread_pid;
 	struct css_set *cgroups;
 	const struct cred *cred;
 	const struct cred *real_cred;
 	char comm[TASK_COMM_LEN];
+};
+
+/* Before 5.14. */
+struct task_struct___state {
+	volatile long state;
+};
+
+struct in6_addr {
+	union {
+		__u8 u6_addr8[16];
+	} in6_u;
+};
+
+struct net {
+	struct ns_common ns;
+};
+
+typedef struct {
+	struct net *net;
+} possible_net_t;
+
+struct sock_common {
+	__u32 skc_daddr;
+	__u32 skc_rcv_saddr;
+	__u16 skc_dport;
+	unsigned short skc_family;
+	possible_net_t skc_net;
+	struct in6_addr skc_v6_daddr;
+	struct in6_addr skc_v6_rcv_saddr;
+	unsigned long skc_flags;
+};
+
+struct sock {
+	struct sock_common __sk_common;
+	int sk_err;
+	__u16 sk_type;
+	__u16 sk_protocol; /* bits of a word before 5.6; we need 5.10 */
+};
+
+struct inet_sock {
+	struct sock sk;
+	__u16 inet_sport;
+};
+
+struct tcp_sock {
+	__u32 srtt_us;
+	__u32 total_retrans;
+	__u64 bytes_sent;
+	__u64 bytes_retrans;
+	__u64 bytes_received;
+};
+
+struct socket {
+	short type;
+	struct sock *sk;
+};
+
+struct sockaddr {
+	unsigned short sa_family;
+};
+
+struct in_addr {
+	__u32 s_addr;
+};
+
+struct sockaddr_in {
+	__u16 sin_port;
+	struct in_addr sin_addr;
+};
+
+struct sockaddr_in6 {
+	__u16 sin6_port;
+	struct in6_addr sin6_addr;
+};
+
+struct irqaction {
+	const char *name;
 };
 
 struct linux_binprm {

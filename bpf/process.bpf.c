@@ -5,14 +5,10 @@
  * Data comes from the tasks that the tracepoints hand over, not from the tracepoints' own fields:
  * those of sched_process_exit moved in 6.16.
  */
-#include "filter.h"
+#include "directory.h"
 
 #define ARGV_BYTES 4096
 #define FILENAME_BYTES 1024
-#define CWD_BYTES 512
-#define CWD_COMPONENTS 24
-#define CWD_STEPS (CWD_COMPONENTS + 16) /* mount points on the way, and the root, are steps too */
-#define NAME_BYTES 256 /* NAME_MAX and the NUL */
 
 SEC("raw_tp/sched_process_fork")
 int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
@@ -42,7 +38,7 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 struct exec_record {
 	struct exec_event row;
 	char filename[FILENAME_BYTES];
-	char cwd[CWD_BYTES + NAME_BYTES];
+	char cwd[DIRECTORY_BYTES];
 	char argv[ARGV_BYTES];
 };
 
@@ -52,104 +48,6 @@ struct {
 	__type(key, __u32);
 	__type(value, struct exec_record);
 } exec_scratch SEC(".maps");
-
-/* A walk from the working directory up to the process's root, as d_path walks. */
-struct walk {
-	struct vfsmount *mnt;
-	struct dentry *dentry;
-	struct vfsmount *root_mnt;
-	struct dentry *root;
-	__u64 length;
-	__u64 components;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct walk);
-} walk_scratch SEC(".maps");
-
-enum step { ON, DONE, TOO_LONG };
-
-/*
- * One step: up a dentry, whose name is appended, or from the root of a mount to where it is mounted.
- * A function of its own, and global, so that the verifier looks at it once and not once for each way
- * to get here; its state is in a map because on 5.10 such a function takes no pointers.
- */
-__noinline int walk_step(void)
-{
-	__u32 zero = 0;
-	struct walk *walk = bpf_map_lookup_elem(&walk_scratch, &zero);
-	struct exec_record *record = bpf_map_lookup_elem(&exec_scratch, &zero);
-	struct dentry *dentry, *parent;
-	struct vfsmount *mnt;
-	struct mount *mount;
-	long part;
-
-	if (!walk || !record)
-		return TOO_LONG;
-	dentry = walk->dentry;
-	mnt = walk->mnt;
-	if (dentry == walk->root && mnt == walk->root_mnt)
-		return DONE;
-	if (dentry == BPF_CORE_READ(mnt, mnt_root)) {
-		mount = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
-		walk->dentry = BPF_CORE_READ(mount, mnt_mountpoint);
-		if (BPF_CORE_READ(mount, mnt_parent) == mount)
-			return DONE;
-		mount = BPF_CORE_READ(mount, mnt_parent);
-		walk->mnt = (void *)mount + bpf_core_field_offset(struct mount, mnt);
-		return ON;
-	}
-	parent = BPF_CORE_READ(dentry, d_parent);
-	if (dentry == parent)
-		return DONE;
-	if (walk->length >= CWD_BYTES || walk->components >= CWD_COMPONENTS)
-		return TOO_LONG;
-	part = bpf_probe_read_kernel_str(record->cwd + (walk->length & (CWD_BYTES - 1)), NAME_BYTES,
-					 BPF_CORE_READ(dentry, d_name.name));
-	if (part <= 0)
-		return TOO_LONG;
-	walk->components++;
-	walk->length += part;
-	walk->dentry = parent;
-	return ON;
-}
-
-/*
- * The components of the working directory into the record, the last one first; their length, or 0
- * where they do not fit. The root itself has none: its length is that of one empty component.
- */
-static __always_inline __u32 working_directory(struct task_struct *task, struct exec_record *record)
-{
-	__u32 zero = 0;
-	struct walk *walk = bpf_map_lookup_elem(&walk_scratch, &zero);
-
-	if (!walk)
-		return 0;
-	walk->mnt = BPF_CORE_READ(task, fs, pwd.mnt);
-	walk->dentry = BPF_CORE_READ(task, fs, pwd.dentry);
-	walk->root_mnt = BPF_CORE_READ(task, fs, root.mnt);
-	walk->root = BPF_CORE_READ(task, fs, root.dentry);
-	walk->length = 0;
-	walk->components = 0;
-	for (int i = 0; i < CWD_STEPS; i++) {
-		int step = walk_step();
-
-		if (step == TOO_LONG)
-			return 0;
-		if (step == DONE) {
-			if (walk->length > CWD_BYTES)
-				return 0;
-			if (walk->length)
-				return (__u32)walk->length;
-			record->cwd[0] = 0;
-			return 1;
-		}
-	}
-	return 0;
-}
 
 SEC("raw_tp/sched_process_exec")
 int BPF_PROG(on_exec, struct task_struct *task, __u64 old_pid, struct linux_binprm *bprm)
@@ -180,7 +78,7 @@ int BPF_PROG(on_exec, struct task_struct *task, __u64 old_pid, struct linux_binp
 	/* One that fills its place may have been cut. */
 	row->filename = filename > 0 && filename < (long)sizeof(record->filename) ?
 				loc(offsetof(struct exec_record, filename), (__u32)filename) : 0;
-	cwd = working_directory(task, record);
+	cwd = directory(task, AT_FDCWD, record->cwd, 0);
 	row->cwd = cwd ? loc(offsetof(struct exec_record, cwd), cwd) : 0;
 
 	start = BPF_CORE_READ(task, mm, arg_start);

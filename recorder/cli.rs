@@ -6,6 +6,9 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::Parser;
 
+use crate::hooks::Kind;
+use crate::selection::Selection;
+
 /// Record what Linux does now; `analyze` looks back at it later, on any machine.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100, after_help = EXAMPLES)]
@@ -27,6 +30,10 @@ pub struct Args {
     #[arg(short, long)]
     pub list: bool,
 
+    /// Use hooks of this kind where a tracer has one, and not the best that works
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub hook: Option<Kind>,
+
     /// Samples per second and CPU that `profile` takes
     #[arg(short = 'F', long, value_name = "HZ", default_value_t = 99,
           value_parser = clap::value_parser!(u32).range(1..=20_000))]
@@ -44,6 +51,10 @@ pub struct Args {
     #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
     pub pid: Vec<i32>,
 
+    /// Only this thread
+    #[arg(long, value_name = "TID", value_parser = clap::value_parser!(i32).range(1..))]
+    pub tid: Option<i32>,
+
     /// With --pid or COMMAND: not their descendants
     #[arg(long)]
     pub no_follow: bool,
@@ -59,6 +70,10 @@ pub struct Args {
     /// Only threads of exactly this name (the kernel keeps 15 bytes)
     #[arg(long, value_name = "NAME")]
     pub comm: Option<String>,
+
+    /// What single tracers are to record.
+    #[command(flatten)]
+    pub selection: Selection,
 
     /// Size of each CPU's ring buffer [default: by memory and number of CPUs]
     #[arg(long, value_name = "SIZE")]
@@ -85,7 +100,11 @@ Examples:
 
 Afterwards: analyze info DIR, analyze flamegraph DIR, analyze --help";
 
-fn duration(text: &str) -> Result<Duration, String> {
+/// Reads a length of time.
+///
+/// # Errors
+/// If it is none, or not longer than zero.
+pub fn duration(text: &str) -> Result<Duration, String> {
     let signed: jiff::SignedDuration =
         text.parse().map_err(|_| "expected a time such as 500ms, 60s or 1h30m".to_owned())?;
     match Duration::try_from(signed) {

@@ -5,6 +5,7 @@
 //! object. The first hook that the kernel gives is used, and the manifest says which. Programs that
 //! the kernel would refuse must not be loaded, so a tracer's object is opened anew for each try.
 
+use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fmt;
 
@@ -41,11 +42,34 @@ pub struct Feed {
     pub gives: &'static str,
     /// The ways to get it, the best first.
     pub hooks: &'static [Hook],
+    /// Whether the tracer is of use without it.
+    pub optional: bool,
+}
+
+/// A kind of hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kind {
+    /// The entry and exit of a function of the kernel, by a trampoline.
+    Fentry,
+    /// The same by a breakpoint or ftrace.
+    Kprobe,
+    /// A tracepoint, whose arguments' types the kernel tells (`tp_btf`).
+    TypedTracepoint,
+    /// A tracepoint, whose arguments are numbers.
+    RawTracepoint,
+    /// A tracepoint by perf, which formats its arguments into a record.
+    Tracepoint,
+    /// A timer or a counter of the processor.
+    PerfEvent,
+    /// A hook of the security modules.
+    Lsm,
 }
 
 /// A way to get a feed.
 #[derive(Debug)]
 pub struct Hook {
+    /// Its kind.
+    pub kind: Kind,
     /// The kind of hook and the kernel's name for it, for people.
     pub name: &'static str,
     /// The programs in the tracer's object that belong to it, and the table whose rows each makes.
@@ -96,6 +120,8 @@ pub struct Environment<'a> {
     pub settings: &'a Settings,
     /// Samples per second.
     pub frequency: u32,
+    /// Only hooks of this kind, for feeds that have one of it.
+    pub kind: Option<Kind>,
 }
 
 /// Attaches a tracer by the best hooks that the kernel gives.
@@ -103,36 +129,67 @@ pub struct Environment<'a> {
 /// # Errors
 /// If a feed cannot be had by any hook: which, what each hook failed with, and what may help.
 pub fn attach(tracer: &Tracer, environment: &Environment<'_>) -> Result<Attached> {
-    let mut chosen = vec![0; tracer.feeds.len()];
-    let mut failures: Vec<String> = Vec::new();
+    let mut tries: Vec<Try> =
+        tracer.feeds.iter().map(|feed| Try::new(feed, environment.kind)).collect();
     loop {
-        let hooks: Vec<&Hook> =
-            tracer.feeds.iter().zip(&chosen).map(|(feed, index)| &feed.hooks[*index]).collect();
-        let (feed, error) = match try_attach(tracer, &hooks, environment) {
+        let hooks: Vec<(usize, &Hook)> = tries
+            .iter()
+            .enumerate()
+            .filter_map(|(index, attempt)| Some((index, attempt.hook()?)))
+            .collect();
+        let (failed, error) = match try_attach(tracer, &hooks, environment) {
             Ok(Loaded { object, links, programs }) => {
-                let hooks = tracer
-                    .feeds
-                    .iter()
-                    .zip(hooks)
-                    .map(|(feed, hook)| manifest::Hook {
-                        purpose: feed.gives.to_owned(),
-                        hook: hook.name.to_owned(),
-                    })
-                    .collect();
+                let hooks = tries.iter().map(Try::outcome).collect();
                 return Ok(Attached { hooks, programs, _links: links, _object: object });
             }
             Err(failure) => failure,
         };
-        failures.push(format!("{}: {error:#}", hooks[feed].name));
-        chosen[feed] += 1;
-        if chosen[feed] == tracer.feeds[feed].hooks.len() {
+        let attempt = &mut tries[failed];
+        attempt.fail(&error);
+        if attempt.hook().is_none() && !attempt.feed.optional {
             let cure = cure(&error).map(|cure| format!("; {cure}")).unwrap_or_default();
-            bail!(
-                "tracer `{}` cannot attach for {} ({}){cure}",
-                tracer.name,
-                tracer.feeds[feed].gives,
-                failures.join("; ")
-            );
+            let (feed, failures) = (attempt.feed.gives, attempt.failures.join("; "));
+            bail!("tracer `{}` cannot attach for {feed} ({failures}){cure}", tracer.name);
+        }
+    }
+}
+
+/// The search for a hook that serves a feed.
+struct Try {
+    feed: &'static Feed,
+    /// The hooks that are left to try, the next one first.
+    hooks: VecDeque<&'static Hook>,
+    /// What the hooks before them failed with.
+    failures: Vec<String>,
+}
+
+impl Try {
+    fn new(feed: &'static Feed, kind: Option<Kind>) -> Try {
+        let of_kind = |hook: &&Hook| kind.is_none_or(|kind| hook.kind == kind);
+        let mut hooks: VecDeque<&Hook> = feed.hooks.iter().filter(of_kind).collect();
+        if hooks.is_empty() {
+            hooks = feed.hooks.iter().collect();
+        }
+        Try { feed, hooks, failures: Vec::new() }
+    }
+
+    fn hook(&self) -> Option<&'static Hook> {
+        self.hooks.front().copied()
+    }
+
+    fn fail(&mut self, error: &anyhow::Error) {
+        let name = self.hooks.pop_front().map_or("", |hook| hook.name);
+        self.failures.push(format!("{name}: {error:#}"));
+    }
+
+    /// What the manifest says about the feed.
+    fn outcome(&self) -> manifest::Hook {
+        manifest::Hook {
+            purpose: self.feed.gives.to_owned(),
+            hook: match self.hook() {
+                Some(hook) => hook.name.to_owned(),
+                None => format!("not available ({})", self.failures.join("; ")),
+            },
         }
     }
 }
@@ -147,17 +204,18 @@ struct Loaded {
 /// Loads and attaches just these hooks, one per feed; or tells which feed failed.
 fn try_attach(
     tracer: &Tracer,
-    hooks: &[&Hook],
+    hooks: &[(usize, &Hook)],
     environment: &Environment<'_>,
 ) -> Result<Loaded, (usize, anyhow::Error)> {
-    let last = hooks.len() - 1;
-    // A missing tracepoint is found before the load, which would not tell which program it minds.
-    for (feed, hook) in hooks.iter().enumerate() {
-        check_tracepoints(tracer, hook).map_err(|error| (feed, error))?;
+    let last = hooks.last().map_or(0, |(feed, _)| *feed);
+    // What is missing is found before the load, which would not tell which program it minds.
+    for (feed, hook) in hooks {
+        check_sections(tracer, hook).map_err(|error| (*feed, error))?;
     }
     let object = load(tracer, hooks, environment).map_err(|error| (last, error))?;
     let (mut links, mut programs) = (Vec::new(), Vec::new());
-    for (feed, hook) in hooks.iter().enumerate() {
+    for (feed, hook) in hooks {
+        let feed = *feed;
         for program in object.progs_mut() {
             let Some(table) = hook.table_of(program.name()) else { continue };
             let watched = Watched::new(table, &program).context("no descriptor is left");
@@ -178,30 +236,37 @@ fn try_attach(
     Ok(Loaded { object, links, programs })
 }
 
-fn load(tracer: &Tracer, hooks: &[&Hook], environment: &Environment<'_>) -> Result<Object> {
+fn load(
+    tracer: &Tracer,
+    hooks: &[(usize, &Hook)],
+    environment: &Environment<'_>,
+) -> Result<Object> {
     let mut open = ObjectBuilder::default()
         .name(tracer.name)?
         .open_memory(tracer.object)
         .context("cannot read the BPF object")?;
     for mut program in open.progs_mut() {
-        let wanted = hooks.iter().any(|hook| hook.table_of(program.name()).is_some());
+        let wanted = hooks.iter().any(|(_, hook)| hook.table_of(program.name()).is_some());
         program.set_autoload(wanted);
     }
     environment.maps.share(&mut open, environment.settings)?;
     open.load().context("the kernel does not load its programs")
 }
 
-/// Whether the classic tracepoints that a hook needs are there.
-fn check_tracepoints(tracer: &Tracer, hook: &Hook) -> Result<()> {
+/// Whether the classic tracepoints and the security module that a hook needs are there.
+fn check_sections(tracer: &Tracer, hook: &Hook) -> Result<()> {
     let object = ObjectBuilder::default()
         .open_memory(tracer.object)
         .context("cannot read the BPF object")?;
     for program in object.progs() {
         let section = program.section().to_string_lossy().into_owned();
-        let Some(tracepoint) = section.strip_prefix("tp/") else { continue };
         if hook.table_of(program.name()).is_none() {
             continue;
         }
+        if section.starts_with("lsm/") {
+            privileges::check_lsm()?;
+        }
+        let Some(tracepoint) = section.strip_prefix("tp/") else { continue };
         let Some(events) = tracing_events() else {
             bail!("tracefs is not mounted");
         };
@@ -282,13 +347,17 @@ pub fn list(args: &Args) -> Result<u8> {
     let mut settings = targets::settings(args, ring_bytes)?;
     settings.by_target = 1;
     for tracer in tracers::ALL {
-        let environment =
-            Environment { maps: &maps, settings: &settings, frequency: args.frequency };
+        let environment = Environment {
+            maps: &maps,
+            settings: &settings,
+            frequency: args.frequency,
+            kind: args.hook,
+        };
         println!("{:<10} {}", tracer.name, tracer.about);
         match attach(tracer, &environment) {
             Ok(attached) => {
                 for hook in attached.hooks {
-                    println!("           works: {} by {}", hook.purpose, hook.hook);
+                    println!("           {}: {}", hook.purpose, hook.hook);
                 }
             }
             Err(error) => println!("           does not work: {error:#}"),

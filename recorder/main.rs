@@ -16,6 +16,7 @@ mod missed;
 mod output;
 mod privileges;
 mod progress;
+mod selection;
 mod session;
 mod snapshot;
 mod stacks;

@@ -3,6 +3,7 @@
 //! Each tracer is a BPF object of its own, and declares these maps so that its programs can name
 //! them. Before it is loaded, its declarations are replaced by the maps that are made here.
 
+use std::net::IpAddr;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use anyhow::{Context as _, Result, bail};
@@ -10,6 +11,8 @@ use libbpf_rs::{MapCore as _, MapFlags, MapHandle, MapType, OpenObject};
 use lookback_schemas::TableId;
 use lookback_schemas::wire::{COUNTERS, Settings};
 use zerocopy::IntoBytes as _;
+
+use crate::selection::Destination;
 
 /// All rings together, if the user does not say otherwise: enough for 10 ms of five million events a
 /// second on one CPU of two, and still little on a machine with many.
@@ -20,6 +23,21 @@ const RING_BYTES: std::ops::RangeInclusive<usize> = 512 << 10..=8 << 20;
 const TARGETS: u32 = 1 << 16;
 /// How many stacks are remembered as sent.
 const STACKS: u32 = 1 << 16;
+/// How many sockets can be known at a time.
+const SOCKETS: u32 = 1 << 16;
+
+/// How many destinations can be denied.
+const DENIED: u32 = 1024;
+
+/// `struct destination` of bpf/lsmconnect.bpf.c.
+#[repr(C)]
+#[derive(zerocopy::IntoBytes, zerocopy::Immutable)]
+struct Denied {
+    /// IPv4 is mapped into IPv6.
+    address: [u8; 16],
+    /// 0 is every port.
+    port: u32,
+}
 
 /// The shared maps.
 #[derive(Debug)]
@@ -30,6 +48,7 @@ pub struct Maps {
     counters: MapHandle,
     targets: MapHandle,
     stacks_seen: MapHandle,
+    denied: MapHandle,
 }
 
 impl Maps {
@@ -65,6 +84,7 @@ impl Maps {
             counters: map(MapType::PercpuArray, "counters", 4, 8, counters, None)?,
             targets: map(MapType::Hash, "targets", 4, 1, TARGETS, None)?,
             stacks_seen: map(MapType::Hash, "stacks_seen", 8, 1, STACKS, None)?,
+            denied: map(MapType::Hash, "denied", size_of::<Denied>() as u32, 1, DENIED, None)?,
         };
         Ok((maps, ring_bytes))
     }
@@ -81,6 +101,15 @@ impl Maps {
                 "counters" => &self.counters,
                 "targets" => &self.targets,
                 "stacks_seen" => &self.stacks_seen,
+                "denied" => &self.denied,
+                "pending" => {
+                    map.set_max_entries(threads())?;
+                    continue;
+                }
+                "sockets" | "listeners" | "attempts" => {
+                    map.set_max_entries(SOCKETS)?;
+                    continue;
+                }
                 // libbpf puts a part of the object's name before it.
                 data if data.ends_with(".rodata.settings") => {
                     map.set_initial_value(settings.as_bytes())
@@ -102,6 +131,21 @@ impl Maps {
         self.targets
             .update(&pid.to_ne_bytes(), &[1], MapFlags::ANY)
             .with_context(|| format!("cannot follow process {pid}"))
+    }
+
+    /// Adds a destination to those that nobody may connect to.
+    ///
+    /// # Errors
+    /// If the map is full.
+    pub fn deny(&self, destination: Destination) -> Result<()> {
+        let address = match destination.address {
+            IpAddr::V4(address) => address.to_ipv6_mapped(),
+            IpAddr::V6(address) => address,
+        };
+        let key = Denied { address: address.octets(), port: destination.port.into() };
+        self.denied
+            .update(key.as_bytes(), &[1], MapFlags::ANY)
+            .with_context(|| format!("--deny-connect: no more than {DENIED} addresses"))
     }
 
     /// Whether a process is recorded.
@@ -130,6 +174,14 @@ impl Maps {
             .map(|value| value.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes)))
             .collect())
     }
+}
+
+/// How many threads can be in the middle of something at once: as many as the kernel lets live, up to
+/// what takes some 10 MB. More are counted as lost ("map full").
+fn threads() -> u32 {
+    let limit = std::fs::read_to_string("/proc/sys/kernel/threads-max");
+    let limit = limit.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(u32::MAX);
+    limit.clamp(1 << 12, 1 << 16)
 }
 
 fn map(

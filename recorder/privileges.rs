@@ -37,3 +37,22 @@ pub fn lockdown() -> Option<String> {
     let current = modes.split('[').nth(1)?.split(']').next()?;
     (current != "none").then(|| format!("kernel lockdown is in mode `{current}`"))
 }
+
+/// Makes sure that the kernel asks BPF programs for security decisions. Where it does not, attaching
+/// them succeeds, and they are never called.
+///
+/// # Errors
+/// If BPF is not among the active security modules.
+pub fn check_lsm() -> anyhow::Result<()> {
+    const ACTIVE: &str = "/sys/kernel/security/lsm";
+    // Without securityfs nobody can tell; attaching shows.
+    let Ok(modules) = std::fs::read_to_string(ACTIVE) else { return Ok(()) };
+    if !modules.trim().split(',').any(|module| module == "bpf") {
+        bail!(
+            "BPF is not among the active security modules ({}): boot with lsm={},bpf",
+            modules.trim(),
+            modules.trim()
+        );
+    }
+    Ok(())
+}

@@ -39,7 +39,7 @@ const SETTLE: Duration = Duration::from_millis(20);
 /// If nothing could be recorded, or recording ended early.
 pub fn record(args: &Args) -> Result<u8> {
     quieten_libbpf(args.verbose);
-    let choices = tracers::choose(&args.trace)?;
+    let choices = args.selection.check(tracers::choose(&args.trace)?)?;
     let directory = output::directory(args.output.as_deref())?;
     privileges::check()?;
     // From here on Ctrl-C ends the recording, and not this process.
@@ -48,11 +48,19 @@ pub fn record(args: &Args) -> Result<u8> {
     let (maps, ring_bytes) = Maps::create(args.buffer.map(|size| size.as_u64()))?;
     let maps = Arc::new(maps);
     let settings = targets::settings(args, ring_bytes)?;
-    let environment = Environment { maps: &maps, settings: &settings, frequency: args.frequency };
+    let environment = Environment {
+        maps: &maps,
+        settings: &settings,
+        frequency: args.frequency,
+        kind: args.hook,
+    };
     let waiting = match args.command.as_slice() {
         [] => None,
         command => Some(Waiting::start(command)?),
     };
+    for destination in &args.selection.deny_connect {
+        maps.deny(*destination)?;
+    }
     let by_target = settings.by_target != 0;
     // No event is older than the recording.
     let began = clocks::monotonic();
@@ -396,6 +404,8 @@ fn new_manifest(args: &Args, tracers: Vec<manifest::Tracer>, began: i64) -> Mani
             min_duration: args.min_duration.map_or(0, |time| time.as_nanos() as i64),
             thread_exits: args.thread_exits,
             frequency: args.frequency,
+            tid: args.tid,
+            ..args.selection.filters()
         },
         totals: BTreeMap::new(),
         symbols: Symbols::Pending,

@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 use arrow::record_batch::RecordBatch;
-use lookback_schemas::cell::RowBuilder;
+use lookback_schemas::cell::{RowBuilder, StackNumbers};
 use lookback_schemas::tables::{Exec, Exit, Frame, Stack, frame, stack};
 use lookback_schemas::wire::RawStack;
 use zerocopy::FromBytes as _;
@@ -23,7 +23,9 @@ const MAX_FRAMES: usize = 127;
 /// Turns raw stacks into rows of `stack` and `frame`.
 #[derive(Default)]
 pub struct Stacks {
-    seen: HashSet<i64>,
+    numbers: StackNumbers,
+    /// The stacks that are stored, by number.
+    stored: HashSet<i64>,
     frames: Vec<Frame>,
     ids: HashMap<Place, i64>,
     address_spaces: AddressSpaces,
@@ -63,10 +65,16 @@ pub struct Frames {
 }
 
 impl Stacks {
+    /// The numbers that stand for stacks in the other tables.
+    pub fn numbers(&self) -> &StackNumbers {
+        &self.numbers
+    }
+
     /// Takes a raw stack as it came from the ring buffer. A stack that is known is left out.
     pub fn add(&mut self, record: &[u8], epoch: i64) {
         let Ok((raw, _)) = RawStack::read_from_prefix(record) else { return };
-        if !self.seen.insert(raw.id) {
+        let id = self.numbers.number(raw.id);
+        if !self.stored.insert(id) {
             return;
         }
         let pid = raw.pid.get();
@@ -79,14 +87,18 @@ impl Stacks {
             .map(|(depth, address)| match pid {
                 None => self.kernel_frame(*address, depth > 0),
                 Some(pid) => {
-                    let hint = kernel_frames.get(depth).filter(|frame| frame.status == VALID);
+                    // For an address outside every mapping the kernel may name the file of the next
+                    // one, with an offset before its start (find_vma in stack_map_get_build_id_offset).
+                    let hint = kernel_frames.get(depth).filter(|frame| {
+                        frame.status == VALID && i64::try_from(frame.offset).is_ok()
+                    });
                     self.user_frame(pid, *address, depth > 0, hint)
                 }
             })
             .collect();
         let row = Stack {
             ts: raw.ts.0 + epoch,
-            id: raw.id,
+            id,
             pid,
             frames,
             truncated: addresses.len() >= MAX_FRAMES,

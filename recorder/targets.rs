@@ -3,17 +3,19 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use lookback_schemas::wire::{Chars, Settings};
+use lookback_schemas::wire::{Bits, Chars, Settings};
 use procfs::process::Process;
 
 use crate::cli::Args;
 use crate::maps::Maps;
+use crate::selection::Family;
 
 /// What the programs are told, by the command line.
 ///
 /// # Errors
 /// If a process or cgroup does not exist.
 pub fn settings(args: &Args, ring_bytes: usize) -> Result<Settings> {
+    let selection = &args.selection;
     let (cgroup, cgroup_level) = match &args.cgroup {
         Some(path) => cgroup(path)?,
         None => (0, 0),
@@ -44,6 +46,16 @@ pub fn settings(args: &Args, ring_bytes: usize) -> Result<Settings> {
         min_duration: args.min_duration.map_or(0, |time| time.as_nanos() as i64),
         thread_exits: i32::from(args.thread_exits),
         build_ids: 1,
+        syscall_args: i32::from(selection.syscall_args),
+        some_syscalls: i32::from(!selection.syscall.is_empty()),
+        syscalls: Bits::of(selection.syscall.iter().map(|call| call.0)),
+        min_latency: selection.min_latency.map_or(0, |time| time.as_nanos() as i64),
+        lport: selection.lport.map_or(0, i32::from),
+        rport: selection.rport.map_or(0, i32::from),
+        family: selection.family.map_or(0, Family::number),
+        rtt_sample: selection.rtt_sample as i32,
+        tid: args.tid.unwrap_or(0),
+        denied: selection.deny_connect.len() as i32,
     })
 }
 

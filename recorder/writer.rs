@@ -20,9 +20,9 @@ use lookback_schemas::{Error, TableId};
 
 use crate::clocks;
 
-/// Batches that may wait for the encoder: at five million rows a second as many as come in 50 ms, and
-/// some 16 MB.
-const QUEUE: usize = 16;
+/// Batches that may wait for the encoder: at five million rows a second as many as come in 40 ms, and
+/// some 12 MB.
+const QUEUE: usize = 12;
 
 /// Rows of a table on their way to the disk.
 #[derive(Debug)]

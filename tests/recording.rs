@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use arrow::array::{ArrayAccessor, ArrayRef, AsArray as _};
+use arrow::array::{ArrayAccessor, ArrayRef, AsArray as _, Int64Array};
 use arrow::compute::concat_batches;
+use arrow::datatypes::Int64Type;
 use arrow::record_batch::RecordBatch;
 use lookback_schemas::cell::{self, View as _};
 use lookback_schemas::manifest;
@@ -17,7 +19,7 @@ use lookback_schemas::{Error, Table, TableId};
 use tempfile::TempDir;
 
 use crate::running::{Ended, Running, wait_for};
-use crate::workload;
+use crate::workload::{self, Fact};
 
 /// The program.
 pub const RECORD: &str = env!("CARGO_BIN_EXE_record");
@@ -138,6 +140,21 @@ impl Recorded {
         table::<T>(&self.recording)
     }
 
+    /// A time of the recording on the clock that the workloads read.
+    pub fn monotonic(&self, time: i64) -> i64 {
+        time - self.recording.manifest().epoch
+    }
+
+    /// Fails unless something that began at `time` and took `duration` lies between the fact's `began`
+    /// and `ended`.
+    pub fn assert_within(&self, fact: &Fact, time: i64, duration: i64) {
+        let began = self.monotonic(time);
+        let span = fact.int("began")..=fact.int("ended");
+        assert!(duration > 0, "{duration} ns: {fact:?}");
+        assert!(span.contains(&began), "began at {began}: {fact:?}");
+        assert!(span.contains(&(began + duration)), "began at {began}, {duration} ns: {fact:?}");
+    }
+
     /// How many events of a table were lost.
     pub fn lost(&self, table: TableId) -> u64 {
         self.recording.manifest().totals.get(table.name()).map_or(0, |total| total.lost)
@@ -145,13 +162,20 @@ impl Recorded {
 
     /// Fails if anything was lost.
     pub fn assert_nothing_lost(&self) {
-        assert_eq!(losses(&self.recording), BTreeMap::new());
+        assert_eq!(losses(&self.recording, |_| true), BTreeMap::new());
+    }
+
+    /// Fails if anything was lost that surely is of the processes that were to be recorded. Where the
+    /// kernel did not run a program, nobody knows whose the event was.
+    pub fn assert_nothing_of_ours_lost(&self) {
+        let of_ours = losses(&self.recording, |reason| reason != Reason::ProgramBusy);
+        assert_eq!(of_ours, BTreeMap::new());
     }
 
     /// In every recording, what the manifest says about a table is what the tables say: its rows,
     /// and what the table of losses has about it; and every event is one or the other.
     fn check_totals(&self) {
-        let losses = losses(&self.recording);
+        let losses = losses(&self.recording, |_| true);
         for table in TableId::ALL {
             let total =
                 self.recording.manifest().totals.get(table.name()).copied().unwrap_or_default();
@@ -186,12 +210,13 @@ pub fn table<T: Table>(recording: &Recording) -> T::Columns {
     T::Columns::view(&concat_batches(&schema, &batches).unwrap()).unwrap()
 }
 
-/// Events that were lost, by table.
-pub fn losses(recording: &Recording) -> BTreeMap<String, u64> {
+/// Events that were lost for such reasons, by table.
+pub fn losses(recording: &Recording, wanted: impl Fn(Reason) -> bool) -> BTreeMap<String, u64> {
     let losses = table::<Loss>(recording);
     let mut by_table = BTreeMap::new();
     for row in 0..losses.rows() {
-        if Reason::from_name(losses.reason.value(row)).unwrap().loses_the_event() {
+        let reason = Reason::from_name(losses.reason.value(row)).unwrap();
+        if reason.loses_the_event() && wanted(reason) {
             *by_table.entry(losses.table.value(row).to_owned()).or_default() +=
                 u64::try_from(losses.count.value(row)).unwrap();
         }
@@ -214,6 +239,18 @@ pub fn texts(list: &ArrayRef) -> Vec<String> {
     list.as_string::<i32>().iter().map(|text| text.unwrap().to_owned()).collect()
 }
 
+/// The numbers in a row's list.
+pub fn numbers(list: &ArrayRef) -> Vec<i64> {
+    list.as_primitive::<Int64Type>().values().to_vec()
+}
+
+/// The rows for which `wanted` holds, in the order of their times.
+pub fn rows_in_time(times: &Int64Array, wanted: impl Fn(usize) -> bool) -> Vec<usize> {
+    let mut rows: Vec<usize> = (0..times.len()).filter(|row| wanted(*row)).collect();
+    rows.sort_by_key(|row| times.value(*row));
+    rows
+}
+
 /// The rows for which `wanted` holds.
 pub fn rows_where<V: cell::View>(columns: &V, wanted: impl Fn(usize) -> bool) -> Vec<usize> {
     (0..columns.rows()).filter(|row| wanted(*row)).collect()
@@ -224,6 +261,21 @@ pub fn row_where<V: cell::View>(columns: &V, what: &str, wanted: impl Fn(usize) 
     let rows = rows_where(columns, wanted);
     assert_eq!(rows.len(), 1, "rows of {what}");
     rows[0]
+}
+
+/// Fails unless what was recorded is what was made: all of it, in order, and no more. Names every
+/// difference.
+pub fn assert_same<T: Debug + PartialEq>(recorded: &[T], made: &[T]) {
+    let missing: Vec<&T> = made.iter().filter(|one| !recorded.contains(one)).collect();
+    let extra: Vec<&T> = recorded.iter().filter(|one| !made.contains(one)).collect();
+    let lines = |all: &[&T]| all.iter().map(|one| format!("\n    {one:?}")).collect::<String>();
+    assert!(
+        missing.is_empty() && extra.is_empty(),
+        "not recorded:{}\nnot made:{}",
+        lines(&missing),
+        lines(&extra)
+    );
+    assert_eq!(recorded, made, "in order, and each once");
 }
 
 /// Whether there is nothing at `path`.

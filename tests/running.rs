@@ -16,6 +16,14 @@ pub fn in_vm() -> bool {
     std::env::var_os("LOOKBACK_IN_VM").is_some()
 }
 
+/// The clock that the workloads read and that events carry, in nanoseconds.
+pub fn monotonic() -> i64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is valid for writing.
+    assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) }, 0);
+    time.tv_sec * 1_000_000_000 + time.tv_nsec
+}
+
 /// Waits until `ready` gives something, and fails after the [`limit`].
 pub fn wait_for<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + limit();
@@ -75,6 +83,11 @@ impl Running {
             let errors = self.stderr.so_far();
             panic!("no line `{word}`; standard output: {text}; standard error: {errors}")
         })
+    }
+
+    /// What it has written on its standard output so far.
+    pub fn output_so_far(&self) -> String {
+        self.stdout.so_far()
     }
 
     /// Writes a line to its standard input.

@@ -110,6 +110,16 @@ impl Fact {
         pairs.iter().map(byte).collect()
     }
 
+    /// Text as [`text`](Fact::text), where there is one.
+    pub fn some_text(&self, key: &str) -> Option<String> {
+        (self.word(key) != "none").then(|| self.text(key))
+    }
+
+    /// Numbers, with commas between them.
+    pub fn ints(&self, key: &str) -> Vec<i64> {
+        self.word(key).split(',').map(|number| number.parse().unwrap()).collect()
+    }
+
     /// Text, which stands there in hex; what is not UTF-8 is replaced.
     pub fn text(&self, key: &str) -> String {
         String::from_utf8_lossy(&self.bytes(key)).into_owned()

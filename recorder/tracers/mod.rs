@@ -1,16 +1,43 @@
 //! The tracers, one file each, and the choice among them.
 
+mod hardirq;
+mod lsmconnect;
+mod open;
 mod process;
 mod profile;
+mod runq;
 mod signal;
+mod softirq;
+mod syscall;
+mod tcpconnect;
+mod tcprtt;
+mod tcpstate;
+mod unlink;
 
 use anyhow::{Result, bail};
 use lookback_schemas::TableId;
 
-use crate::hooks::{Attach, Feed, Hook, Tracer};
+use crate::hooks::{Attach, Feed, Hook, Kind, Tracer};
 
 /// Every tracer.
-pub const ALL: &[&Tracer] = &[&process::TRACER, &signal::TRACER, &profile::TRACER];
+pub const ALL: &[&Tracer] = &[
+    &process::TRACER,
+    &signal::TRACER,
+    &profile::TRACER,
+    &syscall::TRACER,
+    &open::TRACER,
+    &unlink::TRACER,
+    &runq::TRACER,
+    &hardirq::TRACER,
+    &softirq::TRACER,
+    &tcpconnect::TRACER,
+    &tcpstate::TRACER,
+    &tcprtt::TRACER,
+    &lsmconnect::TRACER,
+];
+
+/// Those that are attached where the user chooses none: what is cheap enough to leave on.
+const DEFAULT: [&str; 3] = ["process", "signal", "profile"];
 
 /// Embeds the BPF object that build.rs made of `bpf/NAME.bpf.c`. It is an ELF file, whose structures
 /// libelf wants aligned.
@@ -34,7 +61,9 @@ pub const FOLLOW: Tracer = Tracer {
     object: object!("follow"),
     feeds: &[Feed {
         gives: "children of recorded processes",
+        optional: false,
         hooks: &[Hook {
+            kind: Kind::RawTracepoint,
             name: "raw tracepoints sched_process_fork, sched_process_free",
             programs: &[("follow_fork", TableId::Fork), ("follow_free", TableId::Fork)],
             attach: Attach::BySection,
@@ -64,9 +93,11 @@ pub fn choose(wanted: &[String]) -> Result<Vec<Choice>> {
         }
     };
     let mut chosen: Vec<Choice> = Vec::new();
+    let all = wanted.iter().any(|name| name == "all");
     let only_without = wanted.iter().all(|name| name.starts_with('-'));
-    if only_without || wanted.iter().any(|name| name == "all") {
-        chosen.extend(ALL.iter().map(|tracer| Choice { tracer, by_name: false }));
+    if all || only_without {
+        let unnamed = ALL.iter().filter(|tracer| all || DEFAULT.contains(&tracer.name));
+        chosen.extend(unnamed.map(|tracer| Choice { tracer, by_name: false }));
     }
     for name in wanted.iter().filter(|name| !name.starts_with('-') && *name != "all") {
         let tracer = find(name)?;
@@ -96,7 +127,8 @@ mod tests {
     fn tracers_are_chosen_by_name_all_and_minus() {
         assert_eq!(names(&[]), ["process", "signal", "profile"]);
         assert_eq!(names(&["signal"]), ["signal"]);
-        assert_eq!(names(&["all", "-profile"]), ["process", "signal"]);
+        assert_eq!(names(&["runq", "signal"]), ["runq", "signal"]);
+        assert_eq!(names(&["all", "-profile"]).len(), ALL.len() - 1);
         assert_eq!(names(&["-signal"]), ["process", "profile"]);
         assert!(choose(&["nosuch".to_owned()]).is_err());
         assert!(choose(&["process".to_owned(), "-process".to_owned()]).is_err());

@@ -3,7 +3,7 @@
 use lookback_schemas::TableId;
 
 use super::object;
-use crate::hooks::{Attach, Feed, Hook, Tracer};
+use crate::hooks::{Attach, Feed, Hook, Kind, Tracer};
 
 pub const TRACER: Tracer = Tracer {
     name: "process",
@@ -13,7 +13,9 @@ pub const TRACER: Tracer = Tracer {
     feeds: &[
         Feed {
             gives: "fork, exec and exit",
+            optional: false,
             hooks: &[Hook {
+                kind: Kind::RawTracepoint,
                 name: "raw tracepoints sched_process_fork, _exec, _exit",
                 programs: &[
                     ("on_fork", TableId::Fork),
@@ -25,7 +27,9 @@ pub const TRACER: Tracer = Tracer {
         },
         Feed {
             gives: "new cgroups",
+            optional: false,
             hooks: &[Hook {
+                kind: Kind::RawTracepoint,
                 name: "raw tracepoint cgroup_mkdir",
                 programs: &[("on_cgroup_mkdir", TableId::Cgroup)],
                 attach: Attach::BySection,

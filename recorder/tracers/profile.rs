@@ -15,7 +15,7 @@ use libbpf_rs::libbpf_sys::{
 use lookback_schemas::TableId;
 
 use super::object;
-use crate::hooks::{Attach, Feed, Hook, Tracer};
+use crate::hooks::{Attach, Feed, Hook, Kind, Tracer};
 
 pub const TRACER: Tracer = Tracer {
     name: "profile",
@@ -24,13 +24,16 @@ pub const TRACER: Tracer = Tracer {
     object: object!("profile"),
     feeds: &[Feed {
         gives: "samples",
+        optional: false,
         hooks: &[
             Hook {
+                kind: Kind::PerfEvent,
                 name: "perf event cycles",
                 programs: &[("sample", TableId::Sample)],
                 attach: Attach::PerfEvents(cycles),
             },
             Hook {
+                kind: Kind::PerfEvent,
                 name: "perf event cpu-clock",
                 programs: &[("sample", TableId::Sample)],
                 attach: Attach::PerfEvents(cpu_clock),

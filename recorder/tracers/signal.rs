@@ -3,7 +3,7 @@
 use lookback_schemas::TableId;
 
 use super::object;
-use crate::hooks::{Attach, Feed, Hook, Tracer};
+use crate::hooks::{Attach, Feed, Hook, Kind, Tracer};
 
 pub const TRACER: Tracer = Tracer {
     name: "signal",
@@ -13,7 +13,9 @@ pub const TRACER: Tracer = Tracer {
     feeds: &[
         Feed {
             gives: "signals generated",
+            optional: false,
             hooks: &[Hook {
+                kind: Kind::RawTracepoint,
                 name: "raw tracepoint signal_generate",
                 programs: &[("on_signal", TableId::Signal)],
                 attach: Attach::BySection,
@@ -21,8 +23,10 @@ pub const TRACER: Tracer = Tracer {
         },
         Feed {
             gives: "calls that send signals",
+            optional: false,
             hooks: &[
                 Hook {
+                    kind: Kind::Tracepoint,
                     name: "tracepoints sys_enter and sys_exit of kill, tkill, tgkill",
                     programs: &[
                         ("enter_kill", TableId::Kill),
@@ -35,6 +39,7 @@ pub const TRACER: Tracer = Tracer {
                     attach: Attach::BySection,
                 },
                 Hook {
+                    kind: Kind::RawTracepoint,
                     name: "raw tracepoints sys_enter, sys_exit",
                     programs: &[("enter_any", TableId::Kill), ("leave_any", TableId::Kill)],
                     attach: Attach::BySection,

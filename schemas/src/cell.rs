@@ -4,7 +4,11 @@
 //! is read as. The rest of this module is what the generated `Builder` and `Columns` of every table
 //! share.
 
+use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::marker::PhantomData;
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -15,9 +19,12 @@ use arrow::array::{
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::datatypes::{DataType, Field, Int16Type, Int32Type, Int64Type, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
+use rustc_hash::FxHashMap;
 use zerocopy::FromBytes as _;
 
-use crate::wire::{Cell, Chars, Components, Flag, Loc, Maybe, Monotonic, Str, Strs, Words};
+use crate::wire::{
+    Cell, Chars, Components, Flag, Ip, Loc, Maybe, Monotonic, StackHash, Str, Strs, Words,
+};
 use crate::{Table, Type};
 
 /// Where a row came from: what its cells need beside their own value.
@@ -27,6 +34,27 @@ pub struct Source<'a> {
     pub record: &'a [u8],
     /// What to add to the monotonic clock for Unix time, in nanoseconds.
     pub epoch: i64,
+    /// The numbers of the stacks; `None` where a row has numbers already.
+    pub stacks: Option<&'a StackNumbers>,
+}
+
+/// The numbers of a recording's stacks, from 1 in the order in which they were first met.
+///
+/// BPF programs know a stack by a hash. Hashes are random in all 64 bits: such a column costs more
+/// time and space than the rest of its row. Numbers take as many bits as there are stacks.
+#[derive(Debug, Default)]
+pub struct StackNumbers {
+    by_hash: RefCell<FxHashMap<i64, i64>>,
+}
+
+impl StackNumbers {
+    /// The number of the stack with this hash, a new one if it was not met before.
+    #[inline]
+    pub fn number(&self, hash: StackHash) -> i64 {
+        let mut by_hash = self.by_hash.borrow_mut();
+        let next = by_hash.len() as i64 + 1;
+        *by_hash.entry(hash.0).or_insert(next)
+    }
 }
 
 /// An Arrow builder, finished the same way whatever its type.
@@ -61,11 +89,11 @@ pub trait RowBuilder: Default + Send {
 
 /// Collects records of one table as they come from the ring buffer.
 pub trait RecordBuilder: Send {
-    /// Adds a record. Tells how many [`rows`](RecordBuilder::rows) there are then.
+    /// Adds the source's record. Tells how many [`rows`](RecordBuilder::rows) there are then.
     ///
     /// # Errors
     /// Refuses a record that is shorter than the table's row.
-    fn append_record(&mut self, record: &[u8], epoch: i64) -> Result<usize, TooShort>;
+    fn append_record(&mut self, source: &Source<'_>) -> Result<usize, TooShort>;
     /// How many rows were added since the last [`finish_batch`](RecordBuilder::finish_batch).
     fn rows(&self) -> usize;
     /// Takes the rows as a batch with the table's schema.
@@ -86,10 +114,10 @@ where
     B::Row: crate::wire::Record,
 {
     #[inline]
-    fn append_record(&mut self, record: &[u8], epoch: i64) -> Result<usize, TooShort> {
-        let (row, _) =
-            B::Row::ref_from_prefix(record).map_err(|_| TooShort { length: record.len() })?;
-        self.append(row, &Source { record, epoch });
+    fn append_record(&mut self, source: &Source<'_>) -> Result<usize, TooShort> {
+        let (row, _) = B::Row::ref_from_prefix(source.record)
+            .map_err(|_| TooShort { length: source.record.len() })?;
+        self.append(row, source);
         Ok(RowBuilder::rows(self))
     }
 
@@ -204,65 +232,109 @@ fn list_of_same(found: &DataType, wanted: Type) -> bool {
 #[derive(Debug, Default)]
 pub struct Known<T>(Vec<T>);
 
-/// Collects the names of threads and the like. Rows come in runs of the same name, and there are few
-/// names: each is checked and stored once for all rows of a batch.
-#[derive(Debug)]
-pub struct Names<const N: usize> {
-    /// Of each row, the number of its name; negative if it has none.
-    keys: Vec<i32>,
-    numbers: HashMap<[u8; N], i32>,
-    names: StringBuilder,
-    /// The name of the row before, with what the kernel left behind it.
-    last: [u8; N],
-    /// Its number.
-    last_key: i32,
+/// Text that a record holds in `N` bytes, as [`Repeated`] collects it.
+pub trait Spell<const N: usize>: Send {
+    /// The same for all bytes that spell the same text.
+    fn normal(bytes: &[u8; N]) -> [u8; N];
+    /// The text; `None` is unknown.
+    fn spell(bytes: &[u8; N]) -> Option<Cow<'_, str>>;
 }
 
-impl<const N: usize> Names<N> {
+/// Spells names, such as those of threads: what comes before the NUL.
+#[derive(Debug)]
+pub struct Name;
+
+impl<const N: usize> Spell<N> for Name {
+    #[inline]
+    fn normal(bytes: &[u8; N]) -> [u8; N] {
+        up_to_nul(bytes)
+    }
+
+    fn spell(bytes: &[u8; N]) -> Option<Cow<'_, str>> {
+        match until_nul(bytes) {
+            [] => None,
+            bytes => Some(text(bytes)),
+        }
+    }
+}
+
+/// Spells IP addresses.
+#[derive(Debug)]
+pub struct Address;
+
+impl Spell<16> for Address {
+    #[inline]
+    fn normal(bytes: &[u8; 16]) -> [u8; 16] {
+        *bytes
+    }
+
+    fn spell(bytes: &[u8; 16]) -> Option<Cow<'_, str>> {
+        let address = Ipv6Addr::from(*bytes);
+        (*bytes != Ip::UNKNOWN.0).then(|| address.to_canonical().to_string().into())
+    }
+}
+
+/// Collects texts that repeat, such as the names of threads. Rows come in runs of the same text, and
+/// there are few texts: each is spelled and stored once for all rows of a batch.
+#[derive(Debug)]
+pub struct Repeated<const N: usize, S> {
+    /// Of each row, the number of its text; negative if it has none.
+    keys: Vec<i32>,
+    numbers: HashMap<[u8; N], i32>,
+    texts: StringBuilder,
+    /// The bytes of the row before.
+    last: [u8; N],
+    /// The number of its text; `None` at the beginning.
+    last_key: Option<i32>,
+    spell: PhantomData<S>,
+}
+
+impl<const N: usize, S: Spell<N>> Repeated<N, S> {
     const NONE: i32 = i32::MIN;
 
     #[inline]
-    fn append(&mut self, name: &[u8; N]) {
-        if *name != self.last {
-            if up_to_nul(name) != up_to_nul(&self.last) {
-                self.last_key = self.number(up_to_nul(name));
-            }
-            self.last = *name;
-        }
-        self.keys.push(self.last_key);
+    fn append(&mut self, bytes: &[u8; N]) {
+        let key = match self.last_key {
+            Some(key) if *bytes == self.last => key,
+            Some(key) if S::normal(bytes) == S::normal(&self.last) => key,
+            Some(_) | None => self.number(S::normal(bytes)),
+        };
+        (self.last, self.last_key) = (*bytes, Some(key));
+        self.keys.push(key);
     }
 
-    fn number(&mut self, name: [u8; N]) -> i32 {
-        let next = ArrayBuilder::len(&self.names) as i32;
-        *self.numbers.entry(name).or_insert_with(|| match until_nul(&name) {
-            [] => Self::NONE,
-            bytes => {
-                self.names.append_value(text(bytes));
+    fn number(&mut self, bytes: [u8; N]) -> i32 {
+        let next = ArrayBuilder::len(&self.texts) as i32;
+        *self.numbers.entry(bytes).or_insert_with(|| match S::spell(&bytes) {
+            None => Self::NONE,
+            Some(text) => {
+                self.texts.append_value(text);
                 next
             }
         })
     }
 }
 
-impl<const N: usize> Default for Names<N> {
+impl<const N: usize, S> Default for Repeated<N, S> {
     fn default() -> Self {
-        Names {
+        Repeated {
             keys: Vec::new(),
             numbers: HashMap::new(),
-            names: StringBuilder::new(),
+            texts: StringBuilder::new(),
             last: [0; N],
-            last_key: Self::NONE,
+            last_key: None,
+            spell: PhantomData,
         }
     }
 }
 
-impl<const N: usize> Finish for Names<N> {
+impl<const N: usize, S: Spell<N>> Finish for Repeated<N, S> {
     type Array = DictionaryArray<Int32Type>;
     fn finish(&mut self) -> DictionaryArray<Int32Type> {
         self.numbers.clear();
-        (self.last, self.last_key) = ([0; N], Self::NONE);
+        self.last_key = None;
         let keys = Known(taken(&mut self.keys)).finish();
-        DictionaryArray::new(keys, Arc::new(self.names.finish()))
+        DictionaryArray::new(keys, Arc::new(self.texts.finish()))
     }
 }
 
@@ -346,6 +418,10 @@ stored! {
     Maybe<i16> => Known<i16>, |v, _s, c| c.0.push(v.0);
     Maybe<i32> => Known<i32>, |v, _s, c| c.0.push(v.0);
     Maybe<i64> => Known<i64>, |v, _s, c| c.0.push(v.0);
+    StackHash => Known<i64>, |v, s, c| c.0.push(match s.stacks {
+        Some(stacks) if v.0 != i64::MIN => stacks.number(*v),
+        Some(_) | None => v.0,
+    });
     Monotonic => Vec<i64>, |v, s, c| c.push(v.0 + s.epoch);
     Flag => BooleanBuilder, |v, _s, c| c.append_value(v.0 != 0);
     bool => BooleanBuilder, |v, _s, c| c.append_value(*v);
@@ -365,13 +441,26 @@ stored! {
     };
     Loc<Components> => StringBuilder,
         |v, s, c| c.append_option(v.bytes(s.record).map(path_of_components));
+    Loc<Words> => ListBuilder<PrimitiveBuilder<Int64Type>>, |v, s, c| match v.bytes(s.record) {
+        Some(_) => c.append_value(v.words(s.record).map(Some)),
+        None => c.append_null(),
+    };
 }
 
 impl<const N: usize> Stored for Chars<N> {
-    type Builder = Names<N>;
+    type Builder = Repeated<N, Name>;
     type Array = StringArray;
     #[inline]
-    fn append(&self, _source: &Source<'_>, column: &mut Names<N>) {
+    fn append(&self, _source: &Source<'_>, column: &mut Self::Builder) {
+        column.append(&self.0);
+    }
+}
+
+impl Stored for Ip {
+    type Builder = Repeated<16, Address>;
+    type Array = StringArray;
+    #[inline]
+    fn append(&self, _source: &Source<'_>, column: &mut Self::Builder) {
         column.append(&self.0);
     }
 }
@@ -384,7 +473,7 @@ impl Loc<Words> {
     }
 }
 
-fn text(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
+fn text(bytes: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(bytes)
 }
 
@@ -435,7 +524,7 @@ mod tests {
 
     #[test]
     fn names_are_what_comes_before_the_nul() {
-        let mut names = Names::default();
+        let mut names = Repeated::<4, Name>::default();
         for name in [b"ab\0\0", b"ab\0x", b"abcd", b"\0abc", b"ab\0y", b"\xffab\0"] {
             names.append(name);
         }

@@ -1,9 +1,8 @@
 //! From batches of rows to row groups in a Parquet file.
 //!
-//! The choices of encoding were measured (docs/performance.md): delta coding makes times, durations
-//! and small ids smaller and faster to write and to scan than plain values; dictionaries do that for
-//! text and for ids that are hashes; and zstd's first level pays for itself except on times, which
-//! are random in their last bits.
+//! The choices of encoding were measured (docs/performance.md): delta coding makes numbers smaller and
+//! faster to write and to scan than plain values or a dictionary; a dictionary does that for text; and
+//! zstd's first level pays for itself except on times, which are random in their last bits.
 
 use std::fs::File;
 
@@ -94,12 +93,11 @@ fn properties(columns: &[Column]) -> Result<WriterProperties> {
                 vec![column.name.to_owned()]
             }
         });
-        let delta = match (column.kind, column.ty) {
-            (Kind::Time | Kind::Duration | Kind::Bytes | Kind::Count | Kind::Address, _) => true,
-            // Pids and the like: they come in runs, since rows of a CPU are together, and a run of
-            // equal values takes no bits.
-            (Kind::Id | Kind::Code, Type::I16 | Type::I32) => true,
-            (Kind::Id | Kind::Code | Kind::Flag | Kind::Text, _) => false,
+        // Pids and the like come in runs, since rows of a CPU are together, and a run of equal values
+        // takes no bits.
+        let delta = match column.ty {
+            Type::I16 | Type::I32 | Type::I64 | Type::I64s => true,
+            Type::Bool | Type::Text | Type::Texts => false,
         };
         if delta {
             properties = properties

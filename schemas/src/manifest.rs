@@ -112,6 +112,30 @@ pub struct Filters {
     pub thread_exits: bool,
     /// Samples per second and CPU.
     pub frequency: u32,
+    /// Only this thread.
+    #[serde(default)]
+    pub tid: Option<i32>,
+    /// Only these system calls, by name; all if empty.
+    #[serde(default)]
+    pub syscalls: Vec<String>,
+    /// Waits, calls, interrupts and connects that took less are left out: nanoseconds.
+    #[serde(default)]
+    pub min_latency: i64,
+    /// Only sockets of this local port.
+    #[serde(default)]
+    pub lport: Option<u16>,
+    /// Only sockets of this remote port.
+    #[serde(default)]
+    pub rport: Option<u16>,
+    /// Only sockets of this version of IP: 4 or 6.
+    #[serde(default)]
+    pub ip_version: Option<u8>,
+    /// Of how many segments one round trip is recorded; 0 and 1 are all.
+    #[serde(default)]
+    pub rtt_sample: u32,
+    /// Destinations that were refused.
+    #[serde(default)]
+    pub denied: Vec<String>,
 }
 
 /// What happened to a table's events.

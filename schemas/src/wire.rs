@@ -145,6 +145,23 @@ impl Cell for Monotonic {
     const NULLABLE: bool = false;
 }
 
+/// A stack as the BPF programs name it: by the hash of its frames, or `UNKNOWN_64`. Stored is its
+/// number in the recording, see [`StackNumbers`](crate::cell::StackNumbers); null if unknown.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct StackHash(pub i64);
+
+impl Wire for StackHash {
+    fn declare(name: &str) -> String {
+        i64::declare(name)
+    }
+}
+
+impl Cell for StackHash {
+    const TYPE: Type = Type::I64;
+    const NULLABLE: bool = true;
+}
+
 /// Yes or no; anything but zero is yes.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
@@ -177,6 +194,30 @@ impl<const N: usize> Wire for Chars<N> {
 }
 
 impl<const N: usize> Cell for Chars<N> {
+    const TYPE: Type = Type::Text;
+    const NULLABLE: bool = true;
+}
+
+/// An IP address in 16 bytes; IPv4 is mapped into IPv6 (RFC 4291, section 2.5.5.2). Stored as text:
+/// `10.0.0.1`, `2001:db8::1`. All zeros is the unspecified address, which is stored as `::`; the
+/// mapped `0.0.0.0` as that. A first byte of 255 with zeros behind it stands for unknown.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct Ip(pub [u8; 16]);
+
+impl Ip {
+    /// What stands for an unknown address: no address of the multicast range ff00::/8 is its
+    /// network's own name.
+    pub const UNKNOWN: Ip = Ip([255, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+}
+
+impl Wire for Ip {
+    fn declare(name: &str) -> String {
+        format!("__u8 {name}[16]")
+    }
+}
+
+impl Cell for Ip {
     const TYPE: Type = Type::Text;
     const NULLABLE: bool = true;
 }
@@ -245,6 +286,11 @@ impl Cell for Loc<Strs> {
     const NULLABLE: bool = true;
 }
 
+impl Cell for Loc<Words> {
+    const TYPE: Type = Type::I64s;
+    const NULLABLE: bool = true;
+}
+
 impl Cell for Loc<Components> {
     const TYPE: Type = Type::Text;
     const NULLABLE: bool = true;
@@ -283,16 +329,20 @@ pub enum Reason {
     ProgramBusy = 4,
     /// The record was read from the ring, but could not be written to disk.
     WriteFailed = 5,
+    /// An end was seen without its beginning, or a beginning without its end: the other half was
+    /// before the recording, or after it, or is itself counted as lost. Nothing is made of it.
+    Unpaired = 6,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Reason; 5] = [
+    pub const ALL: [Reason; 6] = [
         Reason::RingFull,
         Reason::MapFull,
         Reason::StackUnreadable,
         Reason::ProgramBusy,
         Reason::WriteFailed,
+        Reason::Unpaired,
     ];
 
     /// The reason as it stands in the recording.
@@ -304,6 +354,7 @@ impl Reason {
             Reason::StackUnreadable => "stack unreadable",
             Reason::ProgramBusy => "program busy",
             Reason::WriteFailed => "write failed",
+            Reason::Unpaired => "unpaired",
         }
     }
 
@@ -318,7 +369,7 @@ impl Reason {
     pub fn loses_the_event(self) -> bool {
         match self {
             Reason::RingFull | Reason::MapFull | Reason::ProgramBusy | Reason::WriteFailed => true,
-            Reason::StackUnreadable => false,
+            Reason::StackUnreadable | Reason::Unpaired => false,
         }
     }
 }
@@ -326,6 +377,34 @@ impl Reason {
 /// How many counters each table has in the kernel: the events seen, then one per [`Reason`], rounded
 /// up to a power of two.
 pub const COUNTERS: usize = 8;
+
+/// How many numbers of system calls [`Bits`] has room for. The largest in use is below 480.
+pub const SYSCALLS: usize = 1024;
+
+/// A set of numbers below [`SYSCALLS`].
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct Bits(pub [u64; SYSCALLS / 64]);
+
+impl Bits {
+    /// The set of these numbers; those that there is no room for are left out.
+    #[must_use]
+    pub fn of(numbers: impl IntoIterator<Item = usize>) -> Bits {
+        let mut bits = Bits([0; SYSCALLS / 64]);
+        for number in numbers {
+            if let Some(word) = bits.0.get_mut(number / 64) {
+                *word |= 1 << (number % 64);
+            }
+        }
+        bits
+    }
+}
+
+impl Wire for Bits {
+    fn declare(name: &str) -> String {
+        format!("__u64 {name}[{}]", SYSCALLS / 64)
+    }
+}
 
 wire! {
     /// What the BPF programs are told when they are loaded: filters and sizes. Read-only for them.
@@ -354,6 +433,26 @@ wire! {
         thread_exits: i32,
         /// Non-zero: ask the kernel for the build id of each user frame.
         build_ids: i32,
+        /// Non-zero: keep the arguments of system calls.
+        syscall_args: i32,
+        /// Non-zero: only the system calls of which the bit is set.
+        some_syscalls: i32,
+        /// Which system calls, 64 numbers to a word.
+        syscalls: Bits,
+        /// Waits, calls and interrupts that took less are left out, in nanoseconds.
+        min_latency: i64,
+        /// Only sockets of this local port, or 0 for all.
+        lport: i32,
+        /// Only sockets of this remote port, or 0 for all.
+        rport: i32,
+        /// Only sockets of this family, or 0 for all.
+        family: i32,
+        /// Of how many segments one round trip is recorded; at least 1.
+        rtt_sample: i32,
+        /// Only threads of this id, or 0 for all.
+        tid: i32,
+        /// How many addresses are in the map `denied`.
+        denied: i32,
     }
 }
 
@@ -366,7 +465,7 @@ wire! {
         /// When it was first seen.
         ts: Monotonic,
         /// The hash of its frames, and for a user stack of its address space too.
-        id: i64,
+        id: StackHash,
         /// Whose user stack it is; unknown for a kernel stack.
         pid: Maybe<i32>,
         /// Addresses, the innermost first.
@@ -391,6 +490,7 @@ pub fn c_header() -> String {
         let name = reason.name().replace(' ', "_").to_uppercase();
         let _ = writeln!(c, "#define {name} {}", reason as u32);
     }
+    let _ = writeln!(c, "\n#define SYSCALLS {SYSCALLS}");
     let _ = writeln!(c, "\n#define TABLES {}", TableId::ALL.len());
     for id in TableId::ALL {
         let _ = writeln!(c, "#define TABLE_{} {}", id.name().to_uppercase(), *id as u32);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use libbpf_rs::{MapCore as _, MapFlags, MapHandle, Object, ObjectBuilder, ProgramInput};
 use lookback_schemas::TableId;
-use lookback_schemas::wire::{COUNTERS, Chars, Reason, Settings};
+use lookback_schemas::wire::{Bits, COUNTERS, Chars, Reason, Settings};
 use zerocopy::IntoBytes as _;
 
 /// The CPU that makes the rows. The consumer has the others.
@@ -84,7 +84,8 @@ impl Load {
     pub fn new(shared: &Shared) -> Result<Load> {
         const OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/load.bpf.o"));
         // A copy, because libelf wants it aligned.
-        let mut open = ObjectBuilder::default().open_memory(&OBJECT.to_vec())?;
+        let object = OBJECT.to_vec();
+        let mut open = ObjectBuilder::default().open_memory(&object)?;
         let settings = Settings {
             ring_bytes: shared.ring_bytes as i64,
             cgroup: 0,
@@ -98,6 +99,16 @@ impl Load {
             min_duration: 0,
             thread_exits: 0,
             build_ids: 0,
+            syscall_args: 0,
+            some_syscalls: 0,
+            syscalls: Bits::of([]),
+            min_latency: 0,
+            lport: 0,
+            rport: 0,
+            family: 0,
+            rtt_sample: 1,
+            tid: 0,
+            denied: 0,
         };
         for mut map in open.maps_mut() {
             match map.name().to_string_lossy().into_owned().as_str() {

@@ -70,8 +70,12 @@ impl Subject {
             .stdin(Stdio::null())
             .spawn()
             .context("cannot start record")?;
-        let mut subject =
-            Subject { child, directory: directory.to_owned(), before: Threads::default() };
+        let mut subject = Subject {
+            child,
+            directory: directory.to_owned(),
+            began: Instant::now(),
+            before: Threads::default(),
+        };
         // Its first rows are those of the processes that run already.
         let ready = directory.join(TableId::Process.name()).join("000001.parquet");
         while !ready.exists() {
@@ -131,6 +135,8 @@ impl Subject {
     pub fn finish(self) -> Result<Used> {
         std::thread::sleep(QUIET);
         let after = self.threads()?;
+        let share =
+            (after.all() - self.before.all()).as_secs_f64() / self.began.elapsed().as_secs_f64();
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let peak =
             status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;

@@ -11,7 +11,7 @@ use lookback_schemas::{Error, TableId};
 
 use super::alone;
 use crate::recording::{Record, table};
-use crate::running::{in_vm, is_alive, wait_for};
+use crate::running::{in_vm, is_alive, monotonic, wait_for};
 use crate::workload::fact;
 
 /// A generator that a seed repeats (xorshift).
@@ -39,13 +39,6 @@ impl Random {
 /// At most this much of the end may be missing: rows go to the disk once a second.
 fn most_missing() -> i64 {
     if in_vm() { 6_000_000_000 } else { 1_500_000_000 }
-}
-
-fn monotonic() -> i64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is valid for writing.
-    assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) }, 0);
-    time.tv_sec * 1_000_000_000 + time.tv_nsec
 }
 
 /// The ids of the BPF programs that a process holds.

@@ -5,11 +5,18 @@
 
 mod crash;
 mod ending;
+mod files;
 mod filters;
+mod irqs;
 mod losses;
+mod lsm;
+mod parity;
 mod process;
 mod profile;
+mod runq;
 mod signal;
+mod syscall;
+mod tcp;
 mod whole_system;
 
 use std::process::Command;

@@ -65,24 +65,10 @@ static void forks(int count)
 	}
 }
 
-/* Whether the main thread has ended, and only waits for the others. */
-static bool main_thread_ended(void)
-{
-	char path[64], state = 0;
-	FILE *stat;
-
-	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", getpid());
-	stat = fopen(path, "r");
-	if (!stat || fscanf(stat, "%*d (%*[^)]) %c", &state) != 1)
-		_exit(99);
-	fclose(stat);
-	return state == 'Z';
-}
-
 static void *exit_later(void *unused)
 {
 	(void)unused;
-	while (!main_thread_ended())
+	while (thread_state(getpid(), getpid()) != 'Z')
 		sleep_ms(1);
 	say("thread pid=%d tid=%ld\n", getpid(), syscall(SYS_gettid));
 	exit(3);

@@ -72,3 +72,47 @@ static inline bool read_line(void)
 			return true;
 	return false;
 }
+
+/* A call's result as the kernel gives it: an errno is negative. */
+static inline long raw(long result)
+{
+	return result == -1 ? -(long)errno : result;
+}
+
+/* A thread that must start. */
+static inline pthread_t start_thread(void *(*body)(void *), void *argument)
+{
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, body, argument))
+		_exit(99);
+	return thread;
+}
+
+/* The state of a thread, as /proc shows it: S if it sleeps, Z if it has ended; 0 if it is gone. */
+static inline char thread_state(pid_t pid, pid_t tid)
+{
+	char path[64], state = 0;
+	FILE *stat;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", pid, tid);
+	stat = fopen(path, "r");
+	if (!stat)
+		return 0;
+	if (fscanf(stat, "%*d (%*[^)]) %c", &state) != 1)
+		_exit(99);
+	fclose(stat);
+	return state;
+}
+
+/* Waits until a thread sleeps: what it was to begin it has then begun. */
+static inline void await_sleep(pid_t pid, pid_t tid)
+{
+	char state;
+
+	while ((state = thread_state(pid, tid)) != 'S') {
+		if (!state)
+			_exit(99);
+		sleep_ms(1);
+	}
+}

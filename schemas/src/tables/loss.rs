@@ -13,8 +13,9 @@ table! {
         cpu: Option<i32> as Id,
         /// How many.
         count: i64 as Count,
-        /// Why: `ring full`, `map full`, `program busy`, `write failed`; or `stack unreadable`,
-        /// where the event is there and only its stack is missing.
+        /// Why: `ring full`, `map full`, `program busy`, `write failed`. Or no event is missing: with
+        /// `stack unreadable` only its stack is; `unpaired` are ends without a beginning and the
+        /// other way round, of which the other half was before the recording or is counted itself.
         reason: String as Text,
     }
 }

@@ -47,6 +47,19 @@ macro_rules! tables {
                 }
             }
 
+            /// Decodes a batch, only to see that it is what the definition says.
+            ///
+            /// # Errors
+            /// Says which column is missing or has the wrong type.
+            #[cfg(feature = "store")]
+            pub fn validate(self, batch: &arrow::record_batch::RecordBatch) -> Result<(), String> {
+                use crate::cell::View;
+                match self {
+                    $(TableId::$Event => <$Event as crate::Table>::Columns::view(batch).map(drop),)*
+                    $(TableId::$Table => <$Table as crate::Table>::Columns::view(batch).map(drop),)*
+                }
+            }
+
             /// The C struct of the table's records, where BPF programs make them.
             #[must_use]
             pub fn c_struct(self) -> Option<String> {
@@ -79,6 +92,16 @@ tables! {
         signal::Signal,
         kill::Kill,
         sample::Sample,
+        syscall::Syscall,
+        open::Open,
+        unlink::Unlink,
+        runq::Runq,
+        hardirq::Hardirq,
+        softirq::Softirq,
+        tcpconnect::Tcpconnect,
+        tcpstate::Tcpstate,
+        tcprtt::Tcprtt,
+        lsmconnect::Lsmconnect,
     ; filled_by_user_space:
         process::Process,
         stack::Stack,

@@ -1,12 +1,12 @@
 //! Call stacks, each stored once. The kernel side hashes a stack and sends it only when it was not
-//! seen before; events carry the hash.
+//! seen before; the recorder numbers the hashes, and events carry the number.
 
 table! {
     /// A call stack. It may stand here more than once, always with the same frames.
     pub struct Stack = "stack" {
         /// When it was first seen.
         ts: i64 as Time,
-        /// The hash of its frames, and for a user stack of its address space too.
+        /// Its number. Equal frames of different processes are different stacks.
         id: i64 as Id,
         /// The process whose stack it was first; null for a kernel stack.
         pid: Option<i32> as Id,

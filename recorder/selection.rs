@@ -1,0 +1,208 @@
+//! What single tracers are to record: options that leave out, in the kernel already, what nobody will
+//! ask for.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use clap::{Args, ValueEnum};
+use lookback_schemas::manifest::Filters;
+use syscalls::Sysno;
+
+use crate::cli::duration;
+use crate::tracers::Choice;
+
+/// Options of single tracers.
+#[derive(Args, Clone, Debug)]
+pub struct Selection {
+    /// Tracer `syscall`: only these system calls, by name, separated by commas [default: all]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', help_heading = "Tracers")]
+    pub syscall: Vec<Syscall>,
+
+    /// Tracer `syscall`: keep the arguments too, as numbers
+    #[arg(long, help_heading = "Tracers")]
+    pub syscall_args: bool,
+
+    /// Leave out waits, calls, interrupts and connects that took less time
+    #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "Tracers")]
+    pub min_latency: Option<Duration>,
+
+    /// Tracers `tcp…`: only sockets of this local port
+    #[arg(long, value_name = "PORT", help_heading = "Tracers",
+          value_parser = clap::value_parser!(u16).range(1..))]
+    pub lport: Option<u16>,
+
+    /// Tracers `tcp…`: only sockets of this remote port
+    #[arg(long, value_name = "PORT", help_heading = "Tracers",
+          value_parser = clap::value_parser!(u16).range(1..))]
+    pub rport: Option<u16>,
+
+    /// Tracers `tcp…`: only sockets of this IP version
+    #[arg(long, value_enum, help_heading = "Tracers")]
+    pub family: Option<Family>,
+
+    /// Tracer `tcprtt`: only one of N segments, by lot; rows say how many they stand for
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Tracers",
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub rtt_sample: u32,
+
+    /// Tracer `lsmconnect`: refuse connects to this address, or to this port of it, with EPERM
+    /// (repeatable; IPv6 with a port as [::1]:80)
+    #[arg(long, value_name = "ADDR[:PORT]", help_heading = "Tracers")]
+    pub deny_connect: Vec<Destination>,
+}
+
+impl Selection {
+    /// What the manifest says about the options.
+    pub fn filters(&self) -> Filters {
+        Filters {
+            syscalls: self.syscall.iter().map(Syscall::to_string).collect(),
+            min_latency: self.min_latency.map_or(0, |time| time.as_nanos() as i64),
+            lport: self.lport,
+            rport: self.rport,
+            ip_version: self.family.map(Family::version),
+            rtt_sample: self.rtt_sample,
+            denied: self.deny_connect.iter().map(Destination::to_string).collect(),
+            ..Filters::default()
+        }
+    }
+
+    /// Makes sure that each option has its tracer, and that a tracer with an option attaches: one that
+    /// is left out would deny nothing.
+    ///
+    /// # Errors
+    /// Names the option and the tracer that it needs.
+    pub fn check(&self, mut choices: Vec<Choice>) -> Result<Vec<Choice>> {
+        let options = [
+            ("--syscall", "syscall", !self.syscall.is_empty()),
+            ("--syscall-args", "syscall", self.syscall_args),
+            ("--rtt-sample", "tcprtt", self.rtt_sample > 1),
+            ("--deny-connect", "lsmconnect", !self.deny_connect.is_empty()),
+        ];
+        for (option, tracer, _) in options.into_iter().filter(|(_, _, given)| *given) {
+            match choices.iter_mut().find(|choice| choice.tracer.name == tracer) {
+                Some(choice) => choice.by_name = true,
+                None => bail!("{option} needs --trace {tracer}"),
+            }
+        }
+        Ok(choices)
+    }
+}
+
+/// A system call, by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Syscall(pub usize);
+
+impl fmt::Display for Syscall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match Sysno::new(self.0) {
+            Some(call) => f.write_str(call.name()),
+            None => write!(f, "{}", self.0),
+        }
+    }
+}
+
+impl FromStr for Syscall {
+    type Err = String;
+
+    fn from_str(name: &str) -> std::result::Result<Syscall, String> {
+        match name.parse::<Sysno>() {
+            Ok(call) => Ok(Syscall(call.id() as usize)),
+            Err(()) => {
+                Err(format!("there is no system call `{name}` on {}", std::env::consts::ARCH))
+            }
+        }
+    }
+}
+
+/// A version of IP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Family {
+    /// IPv4.
+    #[value(name = "4")]
+    V4,
+    /// IPv6.
+    #[value(name = "6")]
+    V6,
+}
+
+impl Family {
+    fn version(self) -> u8 {
+        match self {
+            Family::V4 => 4,
+            Family::V6 => 6,
+        }
+    }
+
+    /// `AF_INET` or `AF_INET6`.
+    pub fn number(self) -> i32 {
+        match self {
+            Family::V4 => libc::AF_INET,
+            Family::V6 => libc::AF_INET6,
+        }
+    }
+}
+
+/// Where a connect goes: an address and a port, or all ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// The address.
+    pub address: IpAddr,
+    /// The port; 0 is every port.
+    pub port: u16,
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            0 => self.address.fmt(f),
+            port => SocketAddr::new(self.address, port).fmt(f),
+        }
+    }
+}
+
+impl FromStr for Destination {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Destination, String> {
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Ok(Destination { address, port: 0 });
+        }
+        match text.parse::<SocketAddr>() {
+            Ok(address) if address.port() != 0 => {
+                Ok(Destination { address: address.ip(), port: address.port() })
+            }
+            Ok(_) | Err(_) => {
+                Err("expected an address such as 10.0.0.1, 10.0.0.1:80, ::1 or [::1]:80".to_owned())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn destinations_are_addresses_with_or_without_a_port() {
+        let destination = |text: &str| text.parse::<Destination>().ok();
+        let v4 = "10.0.0.1".parse().unwrap();
+        assert_eq!(destination("10.0.0.1"), Some(Destination { address: v4, port: 0 }));
+        assert_eq!(destination("10.0.0.1:80"), Some(Destination { address: v4, port: 80 }));
+        let v6 = "::1".parse().unwrap();
+        assert_eq!(destination("::1"), Some(Destination { address: v6, port: 0 }));
+        assert_eq!(destination("[::1]:80"), Some(Destination { address: v6, port: 80 }));
+        for text in ["", "localhost", "10.0.0.1:0", "10.0.0.1:99999", "10.0.0", "[::1]", "::1]:80"]
+        {
+            assert_eq!(destination(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn system_calls_have_the_numbers_of_this_machine() {
+        assert_eq!("write".parse(), Ok(Syscall(libc::SYS_write as usize)));
+        assert!("wriet".parse::<Syscall>().is_err());
+    }
+}
