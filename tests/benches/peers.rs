@@ -162,7 +162,8 @@ pub fn encoders(recording: &Path, scratch: &Path) -> Result<(Encoded, Encoded)> 
         bytes: bytes as f64 / rows as f64,
     };
     let ours = on_a_thread(|| {
-        let mut writer = TableWriter::new(scratch, TableId::Sample, Rotation::default());
+        let directory = tempfile::tempdir_in(scratch)?;
+        let mut writer = TableWriter::new(directory.path(), TableId::Sample, Rotation::default());
         groups.iter().try_for_each(|group| writer.append(group))?;
         writer.finish()?;
         Ok(writer.bytes())

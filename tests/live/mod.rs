@@ -3,6 +3,7 @@
 //! They need BPF. Only processes that the tests start are recorded, but in a virtual machine of
 //! `tests/kernels`, where nobody else is.
 
+mod all_tracers;
 mod crash;
 mod ending;
 mod files;
