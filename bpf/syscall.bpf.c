@@ -57,10 +57,9 @@ int BPF_PROG(on_enter, struct pt_regs *regs, long number)
 	return 0;
 }
 
-static __always_inline void fill(struct syscall_event *row, struct pending *call, __s64 duration, __s64 result)
+static __always_inline void fill(struct syscall_event *row, struct pending *call, __u64 pid_tgid,
+				 __s64 duration, __s64 result)
 {
-	__u64 pid_tgid = bpf_get_current_pid_tgid();
-
 	row->ts = call->since;
 	row->duration = duration;
 	row->result = result;
@@ -73,13 +72,13 @@ static __always_inline void fill(struct syscall_event *row, struct pending *call
 	bpf_get_current_comm(&row->comm, sizeof(row->comm));
 }
 
-static __always_inline void ended(struct pending *call, __s64 duration, __s64 result)
+static __always_inline void ended(struct pending *call, __u64 pid_tgid, __s64 duration, __s64 result)
 {
 	if (settings.syscall_args) {
 		struct syscall_record *record = reserve(TABLE_SYSCALL, sizeof(*record));
 
 		if (record) {
-			fill(&record->row, call, duration, result);
+			fill(&record->row, call, pid_tgid, duration, result);
 			record->row.args = loc(offsetof(struct syscall_record, args), sizeof(record->args));
 			__builtin_memcpy(record->args, call->args, sizeof(record->args));
 			SUBMIT(record);
@@ -88,7 +87,7 @@ static __always_inline void ended(struct pending *call, __s64 duration, __s64 re
 		struct syscall_event *row = RESERVE(syscall, SYSCALL);
 
 		if (row) {
-			fill(row, call, duration, result);
+			fill(row, call, pid_tgid, duration, result);
 			SUBMIT(row);
 		}
 	}
@@ -97,8 +96,8 @@ static __always_inline void ended(struct pending *call, __s64 duration, __s64 re
 SEC("raw_tp/sys_exit")
 int BPF_PROG(on_leave, struct pt_regs *regs, long result)
 {
-	struct pending *call = PENDING_OF((__u32)bpf_get_current_pid_tgid());
-	__u64 duration;
+	__u64 pid_tgid = bpf_get_current_pid_tgid(), duration;
+	struct pending *call = PENDING_OF((__u32)pid_tgid);
 	long number;
 
 	if (!call) {
@@ -110,7 +109,7 @@ int BPF_PROG(on_leave, struct pt_regs *regs, long result)
 	}
 	duration = bpf_ktime_get_ns() - call->since;
 	if (duration >= (__u64)settings.min_latency)
-		ended(call, (__s64)duration, result);
+		ended(call, pid_tgid, (__s64)duration, result);
 	call->since = 0;
 	return 0;
 }
@@ -139,11 +138,12 @@ int BPF_PROG(on_exec, struct task_struct *task, __u64 old_pid)
 SEC("raw_tp/sched_process_exit")
 int BPF_PROG(on_exit, struct task_struct *task)
 {
-	__u32 tid = (__u32)bpf_get_current_pid_tgid();
+	__u64 pid_tgid = bpf_get_current_pid_tgid();
+	__u32 tid = (__u32)pid_tgid;
 	struct pending *call = PENDING_OF(tid);
 
 	if (call)
-		ended(call, UNKNOWN_64, UNKNOWN_64);
+		ended(call, pid_tgid, UNKNOWN_64, UNKNOWN_64);
 	bpf_map_delete_elem(&pending, &tid);
 	return 0;
 }

@@ -81,6 +81,9 @@ impl Selection {
             ("--rtt-sample", "tcprtt", self.rtt_sample > 1),
             ("--deny-connect", "lsmconnect", !self.deny_connect.is_empty()),
         ];
+        if self.family == Some(Family::V6) && !has_ipv6() {
+            bail!("--family 6: IPv6 is disabled on this machine");
+        }
         for (option, tracer, _) in options.into_iter().filter(|(_, _, given)| *given) {
             match choices.iter_mut().find(|choice| choice.tracer.name == tracer) {
                 Some(choice) => choice.by_name = true,
@@ -89,6 +92,13 @@ impl Selection {
         }
         Ok(choices)
     }
+}
+
+/// Whether this network namespace speaks IPv6: the module may be off (`ipv6.disable=1`), or every
+/// interface.
+fn has_ipv6() -> bool {
+    let disabled = std::fs::read_to_string("/proc/sys/net/ipv6/conf/all/disable_ipv6");
+    disabled.is_ok_and(|disabled| disabled.trim() != "1")
 }
 
 /// A system call, by its number.

@@ -5,6 +5,7 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
+use crate::live::shared;
 use crate::recording::{RECORD, is_absent};
 use crate::running::{Ended, run};
 
@@ -108,4 +109,21 @@ fn a_user_without_privileges_is_told_which_are_missing() {
         );
         assert!(is_absent(&output));
     }
+}
+
+#[test]
+fn ipv6_that_is_off_is_said() {
+    if shared(&["tcprtt"]).is_none() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let output = directory.path().join("recording");
+    // In a network namespace of its own.
+    let script = r#"echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6 &&
+        exec "$1" --trace tcprtt --family 6 --output "$2""#;
+    let mut unshare = Command::new("unshare");
+    let ended = run(unshare.args(["--net", "sh", "-c", script, "sh", RECORD]).arg(&output));
+    assert_eq!(ended.status.code(), Some(2), "{}", ended.stderr);
+    assert_eq!(ended.stderr, "record: --family 6: IPv6 is disabled on this machine\n");
+    assert!(is_absent(&output));
 }

@@ -5,7 +5,7 @@
 //! share.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::{self, RefCell};
 use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::net::Ipv6Addr;
@@ -42,18 +42,38 @@ pub struct Source<'a> {
 ///
 /// BPF programs know a stack by a hash. Hashes are random in all 64 bits: such a column costs more
 /// time and space than the rest of its row. Numbers take as many bits as there are stacks.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct StackNumbers {
     by_hash: RefCell<FxHashMap<i64, i64>>,
+    /// Hash and number of stacks that were asked for lately, each where the hash's last bits say: few
+    /// stacks are hot. Number 0 is an empty place.
+    hot: Box<[cell::Cell<(i64, i64)>]>,
 }
 
 impl StackNumbers {
+    const HOT: usize = 4096;
+
     /// The number of the stack with this hash, a new one if it was not met before.
     #[inline]
     pub fn number(&self, hash: StackHash) -> i64 {
-        let mut by_hash = self.by_hash.borrow_mut();
-        let next = by_hash.len() as i64 + 1;
-        *by_hash.entry(hash.0).or_insert(next)
+        let place = &self.hot[hash.0 as usize % Self::HOT];
+        match place.get() {
+            (hot, number) if hot == hash.0 && number != 0 => number,
+            _ => {
+                let mut by_hash = self.by_hash.borrow_mut();
+                let next = by_hash.len() as i64 + 1;
+                let number = *by_hash.entry(hash.0).or_insert(next);
+                place.set((hash.0, number));
+                number
+            }
+        }
+    }
+}
+
+impl Default for StackNumbers {
+    fn default() -> Self {
+        let hot = vec![cell::Cell::new((0, 0)); Self::HOT].into();
+        StackNumbers { by_hash: RefCell::default(), hot }
     }
 }
 
