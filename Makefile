@@ -14,6 +14,7 @@ VM_TOOLS := qemu-system-x86_64:qemu-system-x86 busybox:busybox-static xz:xz-util
 help:
 	@echo 'make demo           build, record a small workload, show the reports, draw flamegraph.svg'
 	@echo 'make test           run every test'
+	@echo 'make test-kernels   run the tests that record under five kernels, in virtual machines'
 	@echo 'make bench          measure the recorder (docs/performance.md)'
 	@echo 'make docs           write docs/tables.md from the table definitions'
 	@echo 'make lint           formatting, clippy, shellcheck'
@@ -54,6 +55,11 @@ test: packages vm-packages
 	@echo '--- each feature alone'
 	cargo build --no-default-features --features record
 	$(MAKE) test-analyzer-alone
+
+# The live tests under every kernel that the rig has; `make test` tries one.
+.PHONY: test-kernels
+test-kernels: packages vm-packages
+	LOOKBACK_KERNELS='5.10 6.1 6.12 6.18 7.3' cargo test --test integration -- kernels
 
 # The analyzer must build and pass its tests where there is no clang. A cc that is clang would hide
 # that it is needed, so it is looked for on a PATH without it.

@@ -18,7 +18,7 @@ use lookback_schemas::cell::View as _;
 use lookback_schemas::manifest;
 use lookback_schemas::segment::{self, Segment};
 use lookback_schemas::tables::{
-    Cgroup, Exec, Exit, Fork, Frame, Loss, Process, Runq, Sample, Stack, Symbol,
+    Cgroup, Exec, Exit, Fork, Frame, Kalloc, Loss, Process, Runq, Sample, Stack, Symbol,
 };
 use lookback_schemas::wire::Reason;
 use lookback_schemas::{Table, TableId, cell};
@@ -311,6 +311,13 @@ impl<'a> Check<'a> {
             | TableId::Tcpstate
             | TableId::Tcprtt
             | TableId::Lsmconnect => table.validate(batch)?,
+            TableId::Kalloc => {
+                let rows = view::<Kalloc>(batch)?;
+                let references = self.to_stacks.entry("kalloc.stack").or_default();
+                for id in rows.stack.iter().flatten() {
+                    *references.entry(id).or_default() += 1;
+                }
+            }
             TableId::Loss => {
                 let rows = view::<Loss>(batch)?;
                 for row in 0..rows.reason.len() {

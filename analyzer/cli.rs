@@ -12,8 +12,8 @@ use crate::losses::Heading;
 use crate::render::{Output, OutputArgs};
 use crate::window::{Span, Window, WindowArgs};
 use crate::{
-    cat, check, flamegraph, histogram, info, irqs, lsm, opens, processes, repair, runqlat, signals,
-    syscalls, tcp, unlinks,
+    cat, check, flamegraph, histogram, info, irqs, lsm, memleak, opens, processes, repair, runqlat,
+    signals, syscalls, tcp, unlinks,
 };
 
 /// Answer questions from a recording: on any machine, without privileges
@@ -65,6 +65,9 @@ pub enum Command {
     /// What the security modules were asked about connections, and what they answered
     #[command(after_help = lsm::EXAMPLE)]
     Lsm(lsm::LsmArgs),
+    /// Memory that the kernel allocated for itself and did not free, by call stack, at any instant
+    #[command(after_help = memleak::EXAMPLE)]
+    Memleak(memleak::MemleakArgs),
     /// A flame graph of what ran on the CPUs
     #[command(after_help = flamegraph::EXAMPLE)]
     Flamegraph(flamegraph::FlamegraphArgs),
@@ -157,6 +160,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Irqs(args) => irqs::run(&args).map(done),
         Command::Tcp(args) => tcp::run(&args).map(done),
         Command::Lsm(args) => lsm::run(&args).map(done),
+        Command::Memleak(args) => memleak::run(&args).map(done),
         Command::Flamegraph(args) => flamegraph::run(&args).map(done),
         Command::Histogram(args) => histogram::run(&args).map(done),
         Command::Cat(args) => cat::run(&args).map(done),
@@ -262,6 +266,10 @@ mod tests {
             &["tcp", "lives", "--open", "--format", "csv"],
             &["tcp", "rtt", "--summary", "--format", "csv"],
             &["lsm", "--format", "csv"],
+            &["memleak", "--format", "csv"],
+            &["memleak", "--by-cache", "--format", "csv"],
+            &["memleak", "--between", "0s", "1s", "--format", "csv"],
+            &["memleak", "--lifetimes", "--format", "csv"],
             &["cat", "exec", "--format", "csv"],
         ] {
             let text = analyze(&made, args).expect("nothing is wrong");

@@ -16,14 +16,13 @@ use std::str::FromStr as _;
 
 use ahash::{HashMap, HashSet};
 use anyhow::{Context as _, bail};
-use arrow::array::{Array as _, AsArray as _};
-use arrow::datatypes::Int64Type;
+use arrow::array::Array as _;
 use arrow::record_batch::RecordBatch;
 use clap::Args;
 use inferno::flamegraph::{Direction, Options, Palette};
 use lookback_schemas::manifest::Symbols;
-use lookback_schemas::recording::{ALL_TIME, Recording};
-use lookback_schemas::tables::{Frame, Sample, Stack, Symbol};
+use lookback_schemas::recording::Recording;
+use lookback_schemas::tables::Sample;
 use lookback_schemas::wire::Reason;
 use lookback_schemas::{Error, TableId, cell};
 
@@ -33,6 +32,7 @@ use crate::losses::missing;
 use crate::processes::known;
 use crate::render::{Column, Format, Value, escaped};
 use crate::scope::{Scope, ScopeArgs};
+use crate::stacks::{Frame, Stacks};
 
 /// Shown below the help.
 pub const EXAMPLE: &str = "Examples:\n  analyze flamegraph web1.lookback -o flamegraph.svg\n  \
@@ -356,10 +356,10 @@ fn folded_name(name: &str) -> String {
     name
 }
 
-/// What the stacks of the samples consist of.
+/// What the stacks of the samples are called.
 #[derive(Default)]
 struct Names {
-    stacks: HashMap<i64, (Vec<i64>, bool)>,
+    stacks: Stacks,
     frames: HashMap<i64, Vec<String>>,
 }
 
@@ -368,77 +368,22 @@ impl Names {
     fn read(recording: &Recording, sums: &Sums) -> Result<Names, Error> {
         let wanted: HashSet<i64> =
             sums.sums.keys().flat_map(|key| [key.user, key.kernel]).flatten().collect();
-        let mut names = Names::default();
-        if wanted.is_empty() {
-            return Ok(names);
-        }
-        let mut wanted_frames: HashSet<i64> = HashSet::default();
-        recording.for_each::<Stack, Error>(ALL_TIME, |rows| {
-            for row in 0..rows.id.len() {
-                let id = rows.id.value(row);
-                if wanted.contains(&id) && !names.stacks.contains_key(&id) {
-                    let frames = rows.frames.value(row);
-                    let frames = frames
-                        .as_primitive_opt::<Int64Type>()
-                        .map(|frames| frames.values().to_vec())
-                        .unwrap_or_default();
-                    wanted_frames.extend(&frames);
-                    names.stacks.insert(id, (frames, rows.truncated.value(row)));
-                }
-            }
-            Ok(())
-        })?;
-
-        let mut symbols: HashMap<i64, BTreeMap<i32, String>> = HashMap::default();
-        recording.for_each::<Symbol, Error>(ALL_TIME, |rows| {
-            for row in 0..rows.frame.len() {
-                let frame = rows.frame.value(row);
-                if wanted_frames.contains(&frame) {
-                    let name = folded_name(rows.name.value(row));
-                    symbols.entry(frame).or_default().insert(rows.depth.value(row), name);
-                }
-            }
-            Ok(())
-        })?;
-        recording.for_each::<Frame, Error>(ALL_TIME, |rows| {
-            for row in 0..rows.id.len() {
-                let id = rows.id.value(row);
-                if !wanted_frames.contains(&id) {
-                    continue;
-                }
-                let mut calls: Vec<String> = match symbols.remove(&id) {
-                    Some(symbols) => symbols.into_values().collect(),
-                    None => vec![match (known!(rows.module, row), known!(rows.file_offset, row)) {
-                        (Some(module), Some(offset)) => {
-                            let file = module.rsplit('/').next().unwrap_or(module);
-                            folded_name(&format!("[{file}+{offset:#x}]"))
-                        }
-                        (Some(_), None) | (None, _) => "[unknown]".to_owned(),
-                    }],
-                };
-                if rows.kernel.value(row) {
-                    for call in &mut calls {
-                        call.push_str("_[k]");
-                    }
-                }
-                names.frames.entry(id).or_insert(calls);
-            }
-            Ok(())
-        })?;
-        Ok(names)
+        let stacks = Stacks::read(recording, &wanted)?;
+        let frames = stacks.frames().map(|(id, frame)| (id, folded_calls(frame))).collect();
+        Ok(Names { stacks, frames })
     }
 
     /// The names of a stack's frames, outermost first, with the calls that were inlined.
     fn stack(&self, id: i64, kernel: bool) -> Vec<String> {
         let suffix = if kernel { "_[k]" } else { "" };
-        let Some((frames, truncated)) = self.stacks.get(&id) else {
+        let Some(stack) = self.stacks.stack(id) else {
             return vec![format!("[lost stack]{suffix}")];
         };
-        let mut names = Vec::with_capacity(frames.len() + 1);
-        if *truncated {
+        let mut names = Vec::with_capacity(stack.frames.len() + 1);
+        if stack.truncated {
             names.push(format!("[truncated]{suffix}"));
         }
-        for frame in frames.iter().rev() {
+        for frame in stack.frames.iter().rev() {
             match self.frames.get(frame) {
                 Some(calls) => names.extend_from_slice(calls),
                 None => names.push(format!("[lost frame]{suffix}")),
@@ -446,6 +391,15 @@ impl Names {
         }
         names
     }
+}
+
+/// The calls at a frame, outermost first. The suffix is what flame graphs know kernel code by.
+fn folded_calls(frame: &Frame) -> Vec<String> {
+    let suffix = if frame.kernel { "_[k]" } else { "" };
+    if frame.calls.is_empty() {
+        return vec![folded_name(&frame.place()) + suffix];
+    }
+    frame.calls.iter().map(|call| folded_name(&call.name) + suffix).collect()
 }
 
 #[cfg(test)]

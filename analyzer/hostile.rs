@@ -10,10 +10,10 @@ use arrow::datatypes::Int64Type;
 use lookback_schemas::TableId;
 use parquet::arrow::ArrowWriter;
 
-use crate::made::{Made, analyze, analyze_at};
+use crate::made::{Kernel, Made, analyze, analyze_at};
 
 /// Every command, with the options that read differently.
-const COMMANDS: [&[&str]; 36] = [
+const COMMANDS: [&[&str]; 39] = [
     &["info"],
     &["check"],
     &["processes"],
@@ -45,6 +45,9 @@ const COMMANDS: [&[&str]; 36] = [
     &["tcp", "rtt", "--by", "process", "--summary"],
     &["lsm"],
     &["lsm", "--by", "address"],
+    &["memleak"],
+    &["memleak", "--by-cache", "--cgroup", "5"],
+    &["memleak", "--lifetimes"],
     &["flamegraph"],
     &["flamegraph", "--folded", "--pid", "10", "--follow"],
     &["histogram", "exit", "duration", "--by", "comm"],
@@ -75,6 +78,15 @@ fn everything() -> Made {
             made.tcpstate(time + 0.4, 1, (7, 2), Some(10)),
             made.tcprtt(time + 0.4, Some(10), "::1", 900, 1),
             made.lsmconnect(time + 0.4, 10, Some("::1"), 0),
+            made.kalloc(&Kernel {
+                seconds: time + 0.4,
+                kind: group,
+                address: 1,
+                bytes: 9,
+                stack: 2,
+                pid: 10,
+            }),
+            made.kfree(time + 0.5, 1, 3, Some(1)),
             made.stack(1, &[10, 11], false),
             made.stack(2, &[20], false),
             made.frame(10, false, Some("/bin/a"), Some(16)),
@@ -276,6 +288,9 @@ fn columns_that_an_older_recorder_did_not_have_are_null() {
 fn hostile_numbers_do_not_overflow() {
     let made = Made::new();
     let far = 9_223_372_036.0;
+    let kalloc = |seconds, kind, bytes| {
+        made.kalloc(&Kernel { seconds, kind, address: -9, bytes, stack: i64::MIN + 1, pid: -1 })
+    };
     made.rows(&[
         made.fork(-far, i32::MIN, i32::MAX),
         made.exit(6_000_000_000.0, i32::MIN, i32::MIN, -far, Err(i32::MAX)),
@@ -297,6 +312,13 @@ fn hostile_numbers_do_not_overflow() {
         made.tcprtt(far, Some(-1), "::", i64::MIN, i32::MAX),
         made.tcprtt(far, Some(-1), "::", i64::MAX, i32::MIN),
         made.lsmconnect(far, -1, Some("::"), i32::MIN),
+        kalloc(-far, 0, i64::MIN),
+        kalloc(far, 0, i64::MAX),
+        kalloc(far, 1, i64::MAX),
+        kalloc(far, 1, i64::MIN),
+        kalloc(far, i32::MIN, 0),
+        made.kfree(far, 1, -1, Some(i64::MIN + 1)),
+        made.kfree(far, 1, i64::MAX, Some(i64::MAX)),
         made.loss("fork", "\x1b[31m", i64::MAX, -far, 6_000_000_000.0),
         made.loss("fork", "\x1b[31m", i64::MAX, far, -far),
     ]);

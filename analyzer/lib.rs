@@ -6,17 +6,18 @@
 //!
 //! - [`info`] and [`check`] tell what a recording is and whether it is whole;
 //! - [`processes`], [`signals`], [`syscalls`], [`opens`], [`unlinks`], [`runqlat`], [`irqs`], [`tcp`],
-//!   [`lsm`], [`flamegraph`] and [`histogram`] answer questions;
+//!   [`lsm`], [`memleak`], [`flamegraph`] and [`histogram`] answer questions;
 //! - [`cat`] prints the rows of any table;
 //! - [`repair`] makes a killed recording readable for other programs.
 //!
 //! They share how a recording is narrowed down ([`window`] in time, [`scope`] to processes), how
 //! its rows are put into order ([`timeline`]) or added up ([`tally`], [`distribution`]), who a pid
-//! was at a time ([`lifetimes`]), what is missing ([`losses`]), and how rows are printed
-//! ([`render`]).
+//! was at a time ([`lifetimes`]), what memory was held ([`blocks`]), what stacks are called
+//! ([`stacks`]), what is missing ([`losses`]), and how rows are printed ([`render`]).
 #![cfg(feature = "analyze")]
 #![warn(missing_docs)]
 
+pub mod blocks;
 pub mod cat;
 pub mod check;
 pub mod cli;
@@ -30,6 +31,7 @@ pub mod irqs;
 pub mod lifetimes;
 pub mod losses;
 pub mod lsm;
+pub mod memleak;
 pub mod opens;
 pub mod processes;
 pub mod render;
@@ -37,6 +39,7 @@ pub mod repair;
 pub mod runqlat;
 pub mod scope;
 pub mod signals;
+pub mod stacks;
 pub mod syscalls;
 pub mod tally;
 pub mod tcp;

@@ -35,6 +35,17 @@ pub struct Made {
     rows: RefCell<BTreeMap<TableId, u64>>,
 }
 
+/// Memory that the kernel allocates.
+#[derive(Clone, Copy)]
+pub struct Kernel {
+    pub seconds: f64,
+    pub kind: i32,
+    pub address: i64,
+    pub bytes: i64,
+    pub stack: i64,
+    pub pid: i32,
+}
+
 /// Collects what a writer is given.
 #[derive(Clone, Default)]
 pub struct Capture(Arc<Mutex<Vec<u8>>>);
@@ -613,6 +624,53 @@ impl Made {
             comm: comm("client"),
         };
         row(decision, &[])
+    }
+
+    pub fn kalloc(&self, block: &Kernel) -> Row {
+        self.kalloc_in(block, "")
+    }
+
+    pub fn kalloc_in(&self, block: &Kernel, cache: &str) -> Row {
+        let mut name = [0; 24];
+        name[..cache.len()].copy_from_slice(cache.as_bytes());
+        let kalloc = Kalloc {
+            header: Header::default(),
+            ts: Monotonic(at(block.seconds)),
+            address: block.address,
+            bytes: Maybe(block.bytes),
+            requested: Maybe(block.bytes),
+            stack: StackHash(block.stack),
+            kind: block.kind,
+            free: Flag(0),
+            pid: block.pid,
+            tid: block.pid,
+            uid: 0,
+            cpu: 0,
+            comm: comm("taker"),
+            cache: Chars(name),
+        };
+        row(kalloc, &[])
+    }
+
+    /// A free in an interrupt.
+    pub fn kfree(&self, seconds: f64, kind: i32, address: i64, bytes: Option<i64>) -> Row {
+        let kalloc = Kalloc {
+            header: Header::default(),
+            ts: Monotonic(at(seconds)),
+            address,
+            bytes: known(bytes, i64::MIN),
+            requested: Maybe(i64::MIN),
+            stack: StackHash(i64::MIN),
+            kind,
+            free: Flag(1),
+            pid: 0,
+            tid: 0,
+            uid: 0,
+            cpu: 1,
+            comm: comm("swapper/1"),
+            cache: Chars([0; 24]),
+        };
+        row(kalloc, &[])
     }
 
     pub fn sample(

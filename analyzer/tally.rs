@@ -55,11 +55,11 @@ pub trait Projection: Sized {
 /// Defines a [`Projection`]: a struct with an array for each column. A column that can be null has
 /// an `Option` as its type.
 macro_rules! projection {
-    ($(#[doc = $doc:literal])* struct $Name:ident of $Table:ident {
+    ($(#[doc = $doc:literal])* $visible:vis struct $Name:ident of $Table:ident {
         $($column:ident: $ty:ty,)*
     }) => {
         $(#[doc = $doc])*
-        struct $Name {
+        $visible struct $Name {
             rows: usize,
             $($column: <$ty as lookback_schemas::cell::Stored>::Array,)*
         }

@@ -6,10 +6,10 @@
 //! held back until no row group still to come can have an older one, which their statistics tell.
 //! So the order is exact, and what is held is about one row group.
 
-use std::collections::HashMap;
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
 
+use ahash::HashMap;
 use arrow::record_batch::RecordBatch;
 use lookback_schemas::cell::{self, View};
 use lookback_schemas::recording::{Recording, times};
@@ -89,7 +89,7 @@ pub fn for_each<P>(
         oldest = Some(oldest.map_or(*first, |oldest| oldest.min(*first)));
     }
 
-    let mut held: HashMap<u32, (P, usize)> = HashMap::new();
+    let mut held: HashMap<u32, (P, usize)> = HashMap::default();
     let mut places: Vec<Place> = Vec::new();
     let mut next = 0_u32;
     for ((segment, group, _), horizon) in std::iter::zip(groups, horizons) {

@@ -120,7 +120,10 @@ impl Window {
 }
 
 /// Reads a moment in one of the forms of `--since`.
-fn moment(text: &str, span: Span) -> anyhow::Result<i64> {
+///
+/// # Errors
+/// If it is in none of them.
+pub fn moment(text: &str, span: Span) -> anyhow::Result<i64> {
     const FORMS: &str = "is no time: take `5s` or `1.5m` after the start, `10:15:00` of the \
                          recording's day in UTC, or `2026-11-22T10:15:00Z`";
     if let Ok(moment) = text.parse::<jiff::Timestamp>() {
@@ -185,7 +188,11 @@ impl MinArgs {
     }
 }
 
-fn length(text: &str) -> Result<i64, String> {
+/// Reads a length of time such as `10us`, `1.5ms` or `2s`, for a command line; in nanoseconds.
+///
+/// # Errors
+/// If it is none.
+pub fn length(text: &str) -> Result<i64, String> {
     offset(text).ok_or_else(|| "is no length of time: take `10us`, `1.5ms` or `2s`".to_owned())
 }
 

@@ -26,6 +26,8 @@ const STACKS: u32 = 1 << 16;
 /// How many sockets can be known at a time.
 const SOCKETS: u32 = 1 << 16;
 
+/// How many allocations of the kernel can be known at a time, where only some are recorded.
+const BLOCKS: u32 = 1 << 17;
 /// How many destinations can be denied.
 const DENIED: u32 = 1024;
 
@@ -108,6 +110,10 @@ impl Maps {
                 }
                 "sockets" | "listeners" | "attempts" => {
                     map.set_max_entries(SOCKETS)?;
+                    continue;
+                }
+                "blocks" => {
+                    map.set_max_entries(BLOCKS)?;
                     continue;
                 }
                 // libbpf puts a part of the object's name before it.

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
 use lookback_schemas::manifest::Filters;
 use syscalls::Sysno;
@@ -28,6 +29,19 @@ pub struct Selection {
     /// Leave out waits, calls, interrupts and connects that took less time
     #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "Tracers")]
     pub min_latency: Option<Duration>,
+
+    /// Tracer `kalloc`: which memory of the kernel's own, separated by commas
+    #[arg(long, value_enum, value_name = "KINDS", value_delimiter = ',', help_heading = "Tracers",
+          default_values_t = [Memory::Slab, Memory::Pages, Memory::Percpu])]
+    pub kalloc: Vec<Memory>,
+
+    /// Tracer `kalloc`: leave out allocations of fewer bytes
+    #[arg(long, value_name = "SIZE", help_heading = "Tracers")]
+    pub min_size: Option<ByteSize>,
+
+    /// Tracer `kalloc`: leave out allocations of more bytes
+    #[arg(long, value_name = "SIZE", help_heading = "Tracers")]
+    pub max_size: Option<ByteSize>,
 
     /// Tracers `tcp…`: only sockets of this local port
     #[arg(long, value_name = "PORT", help_heading = "Tracers",
@@ -78,6 +92,8 @@ impl Selection {
         let options = [
             ("--syscall", "syscall", !self.syscall.is_empty()),
             ("--syscall-args", "syscall", self.syscall_args),
+            ("--min-size", "kalloc", self.min_size.is_some()),
+            ("--max-size", "kalloc", self.max_size.is_some()),
             ("--rtt-sample", "tcprtt", self.rtt_sample > 1),
             ("--deny-connect", "lsmconnect", !self.deny_connect.is_empty()),
         ];
@@ -99,6 +115,17 @@ impl Selection {
 fn has_ipv6() -> bool {
     let disabled = std::fs::read_to_string("/proc/sys/net/ipv6/conf/all/disable_ipv6");
     disabled.is_ok_and(|disabled| disabled.trim() != "1")
+}
+
+/// Memory of the kernel's own. As a number it is `kind` in the table `kalloc`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Memory {
+    /// Objects of slabs: kmalloc and kmem_cache_alloc.
+    Slab = 0,
+    /// Pages.
+    Pages = 1,
+    /// Memory of each CPU.
+    Percpu = 2,
 }
 
 /// A system call, by its number.

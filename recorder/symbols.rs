@@ -50,8 +50,16 @@ pub fn resolve(frames: &Frames) -> arrow::record_batch::RecordBatch {
     rows.finish()
 }
 
+/// No function of the kernel is larger, in bytes.
+const LARGEST_FUNCTION: usize = 1 << 20;
+
 fn append(rows: &mut symbol::Builder, frame: &Frame, symbolized: &Symbolized<'_>) {
     let Symbolized::Sym(sym) = symbolized else { return };
+    // kallsyms has no sizes: an address beyond all functions, in a BPF program's code for one, is given to
+    // the last of them.
+    if frame.kernel && sym.offset > LARGEST_FUNCTION {
+        return;
+    }
     let mut append =
         |depth: usize, name: &str, offset: Option<i64>, code: Option<&CodeInfo<'_>>| {
             let row = Symbol {

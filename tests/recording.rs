@@ -16,9 +16,10 @@ use lookback_schemas::recording::{ALL_TIME, Recording};
 use lookback_schemas::tables::{Cgroup, Loss};
 use lookback_schemas::wire::Reason;
 use lookback_schemas::{Error, Table, TableId};
+use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::running::{Ended, Running, wait_for};
+use crate::running::{Ended, Running, run, wait_for};
 use crate::workload::{self, Fact};
 
 /// The program.
@@ -143,6 +144,16 @@ impl Recorded {
     /// A time of the recording on the clock that the workloads read.
     pub fn monotonic(&self, time: i64) -> i64 {
         time - self.recording.manifest().epoch
+    }
+
+    /// The rows of a report of `analyze`: its command, and options.
+    pub fn report(&self, report: &[&str]) -> Vec<Value> {
+        let (command, options) = report.split_at(1 + usize::from(report[0] == "tcp"));
+        let mut analyze = Command::new(env!("CARGO_BIN_EXE_analyze"));
+        analyze.args(command).arg(self.recording.directory()).args(options);
+        let ended = run(analyze.args(["--format", "json"]));
+        assert!(ended.status.success(), "{report:?}: {}", ended.stderr);
+        serde_json::from_str(&ended.stdout).unwrap()
     }
 
     /// Fails unless something that began at `time` and took `duration` lies between the fact's `began`

@@ -1,6 +1,7 @@
 //! The tracers, one file each, and the choice among them.
 
 mod hardirq;
+mod kalloc;
 mod lsmconnect;
 mod open;
 mod process;
@@ -34,6 +35,7 @@ pub const ALL: &[&Tracer] = &[
     &tcpstate::TRACER,
     &tcprtt::TRACER,
     &lsmconnect::TRACER,
+    &kalloc::TRACER,
 ];
 
 /// Those that are attached where the user chooses none: what is cheap enough to leave on.

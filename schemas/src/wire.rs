@@ -441,6 +441,12 @@ wire! {
         syscalls: Bits,
         /// Waits, calls and interrupts that took less are left out, in nanoseconds.
         min_latency: i64,
+        /// Allocations of less are left out, in bytes.
+        min_size: i64,
+        /// Allocations of more are left out, in bytes; 0 for none.
+        max_size: i64,
+        /// Which memory of the kernel's own: bit 0 slab, 1 pages, 2 percpu.
+        kalloc_kinds: i64,
         /// Only sockets of this local port, or 0 for all.
         lport: i32,
         /// Only sockets of this remote port, or 0 for all.

@@ -9,6 +9,7 @@ mod ending;
 mod files;
 mod filters;
 mod irqs;
+mod kalloc;
 mod losses;
 mod lsm;
 mod parity;

@@ -102,6 +102,7 @@ tables! {
         tcpstate::Tcpstate,
         tcprtt::Tcprtt,
         lsmconnect::Lsmconnect,
+        kalloc::Kalloc,
     ; filled_by_user_space:
         process::Process,
         stack::Stack,
