@@ -71,6 +71,8 @@ static __always_inline struct kalloc_event *new_row(enum kind kind, __u64 addres
 static __always_inline int allocated(void *ctx, enum kind kind, __u64 address, __s64 requested, __s64 bytes,
 				     const char *cache)
 {
+	/* Before 6.0 only what was asked for is known of percpu memory. */
+	__s64 size = bytes == UNKNOWN_64 ? requested : bytes;
 	struct block block = { address, kind };
 	struct kalloc_event *row;
 	__s64 stack;
@@ -78,7 +80,7 @@ static __always_inline int allocated(void *ctx, enum kind kind, __u64 address, _
 
 	if (!address || !(settings.kalloc_kinds >> kind & 1) || !wanted_current())
 		return 0;
-	if (bytes < settings.min_size || (settings.max_size && bytes > settings.max_size))
+	if (size < settings.min_size || (settings.max_size && size > settings.max_size))
 		return 0;
 	if (selective() && bpf_map_update_elem(&blocks, &block, &one, BPF_ANY)) {
 		count(TABLE_KALLOC, SEEN);

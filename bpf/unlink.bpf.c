@@ -79,6 +79,9 @@ static __always_inline int enter(enum call call, struct name path, struct name n
 	if (!user)
 		append_paths(removal, false, slot);
 	removal->since = bpf_ktime_get_ns();
+	/* One that still waits has lost its end. */
+	if (bpf_map_lookup_elem(&removals, &tid))
+		count(TABLE_UNLINK, UNPAIRED);
 	if (bpf_map_update_elem(&removals, &tid, removal, BPF_ANY)) {
 		count(TABLE_UNLINK, SEEN);
 		count(TABLE_UNLINK, MAP_FULL);

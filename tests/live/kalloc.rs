@@ -12,6 +12,8 @@ use crate::recording::{Record, Recorded, known, numbers, rows_in_time};
 use crate::workload::fact;
 
 const SLAB: i32 = 0;
+const PAGES: i32 = 1;
+const PERCPU: i32 = 2;
 const COUNT: usize = 400;
 const CLOSED: usize = 150;
 
@@ -72,6 +74,10 @@ fn objects_of_the_kernel_are_recorded_with_their_stacks() {
         {
             assert!(bytes >= requested && requested > 0, "{requested} of {bytes} bytes");
         }
+    }
+    for kind in [SLAB, PAGES, PERCPU] {
+        let of_kind = |row: &usize| events.kind.value(*row) == kind && !events.free.value(*row);
+        assert!((0..events.rows()).any(|row| of_kind(&row)), "no allocation of kind {kind}");
     }
     let eventfd = stacks_through(&recorded, "eventfd");
     assert!(!eventfd.is_empty());
