@@ -18,7 +18,7 @@ use lookback_schemas::cell::View as _;
 use lookback_schemas::manifest;
 use lookback_schemas::segment::{self, Segment};
 use lookback_schemas::tables::{
-    Cgroup, Exec, Exit, Fork, Frame, Kalloc, Loss, Process, Runq, Sample, Stack, Symbol,
+    Alloc, Cgroup, Exec, Exit, Fork, Frame, Kalloc, Loss, Process, Runq, Sample, Stack, Symbol, Vm,
 };
 use lookback_schemas::wire::Reason;
 use lookback_schemas::{Table, TableId, cell};
@@ -313,10 +313,15 @@ impl<'a> Check<'a> {
             | TableId::Lsmconnect => table.validate(batch)?,
             TableId::Kalloc => {
                 let rows = view::<Kalloc>(batch)?;
-                let references = self.to_stacks.entry("kalloc.stack").or_default();
-                for id in rows.stack.iter().flatten() {
-                    *references.entry(id).or_default() += 1;
-                }
+                self.refer_to_stacks("kalloc.stack", &rows.stack);
+            }
+            TableId::Alloc => {
+                let rows = view::<Alloc>(batch)?;
+                self.refer_to_stacks("alloc.stack", &rows.stack);
+            }
+            TableId::Vm => {
+                let rows = view::<Vm>(batch)?;
+                self.refer_to_stacks("vm.stack", &rows.stack);
             }
             TableId::Loss => {
                 let rows = view::<Loss>(batch)?;
@@ -328,16 +333,8 @@ impl<'a> Check<'a> {
             }
             TableId::Sample => {
                 let rows = view::<Sample>(batch)?;
-                let columns = [
-                    ("sample.user_stack", rows.user_stack),
-                    ("sample.kernel_stack", rows.kernel_stack),
-                ];
-                for (name, column) in columns {
-                    let references = self.to_stacks.entry(name).or_default();
-                    for id in column.iter().flatten() {
-                        *references.entry(id).or_default() += 1;
-                    }
-                }
+                self.refer_to_stacks("sample.user_stack", &rows.user_stack);
+                self.refer_to_stacks("sample.kernel_stack", &rows.kernel_stack);
             }
             TableId::Stack => {
                 let rows = view::<Stack>(batch)?;
@@ -370,6 +367,13 @@ impl<'a> Check<'a> {
             if let Some(id) = known!(ids, row) {
                 *references.entry(id).or_default() += 1;
             }
+        }
+    }
+
+    fn refer_to_stacks(&mut self, name: &'static str, ids: &arrow::array::Int64Array) {
+        let references = self.to_stacks.entry(name).or_default();
+        for id in ids.iter().flatten() {
+            *references.entry(id).or_default() += 1;
         }
     }
 

@@ -183,12 +183,14 @@ impl Made {
                         hook: "raw_tp/sched_process_exec".to_owned(),
                     }],
                     failed: None,
+                    ..Tracer::default()
                 },
                 Tracer {
                     name: "profile".to_owned(),
                     tables: vec!["sample".to_owned()],
                     hooks: Vec::new(),
                     failed: Some("no permission".to_owned()),
+                    ..Tracer::default()
                 },
             ],
             totals: totals.collect(),
@@ -242,6 +244,8 @@ impl Made {
             uid: 1000,
             cgroup: Maybe(i64::MIN),
             comm: comm("parent"),
+            memory_of: Maybe(pid),
+            own_pid: Maybe(pid),
         };
         row(fork, &[])
     }

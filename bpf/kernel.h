@@ -144,6 +144,7 @@ struct pid_namespace {
 };
 
 struct upid {
+	int nr;
 	struct pid_namespace *ns;
 };
 

@@ -10,6 +10,17 @@
 #define ARGV_BYTES 4096
 #define FILENAME_BYTES 1024
 
+/* The pid in the innermost namespace that the task is in. */
+static __always_inline __s32 own_pid(struct task_struct *task)
+{
+	struct pid *pid = BPF_CORE_READ(task, thread_pid);
+	__u32 level = BPF_CORE_READ(pid, level);
+	__s32 number = UNKNOWN_32;
+
+	bpf_core_read(&number, sizeof(number), &pid->numbers[level].nr);
+	return number;
+}
+
 SEC("raw_tp/sched_process_fork")
 int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 {
@@ -27,6 +38,8 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 	row->uid = BPF_CORE_READ(child, cred, uid.val);
 	row->cgroup = cgroup_id(child);
 	BPF_CORE_READ_STR_INTO(&row->comm, child, comm);
+	row->memory_of = BPF_CORE_READ(child, mm) == BPF_CORE_READ(parent, mm) ? BPF_CORE_READ(parent, tgid) : row->pid;
+	row->own_pid = own_pid(child);
 	SUBMIT(row);
 	return 0;
 }

@@ -138,6 +138,7 @@ fn attach_all(
             tables: tracer.tables.iter().map(|table| table.name().to_owned()).collect(),
             hooks: Vec::new(),
             failed: None,
+            probes: Vec::new(),
         };
         match attach(tracer, environment) {
             Ok(tracing) => {

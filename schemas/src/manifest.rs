@@ -70,7 +70,7 @@ pub struct End {
 }
 
 /// A tracer that was asked for.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Tracer {
     /// Its name.
     pub name: String,
@@ -80,6 +80,31 @@ pub struct Tracer {
     pub hooks: Vec<Hook>,
     /// Why it could not attach.
     pub failed: Option<String>,
+    /// Its probes in programs and libraries.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub probes: Vec<Probe>,
+}
+
+/// A probe in a program or a library.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Probe {
+    /// The file, as the process saw it.
+    pub file: String,
+    /// The function that it is in.
+    pub function: String,
+    /// The place in the file: bytes from its start.
+    pub offset: u64,
+    /// How far that is behind the function's first instruction.
+    pub into_function: u64,
+    /// How the kernel runs the instruction there: `emulated`, which is cheap, or `single-stepped`.
+    pub kind: String,
+    /// What hitting it costs, entry and return together, as measured on this machine when it was
+    /// attached: nanoseconds, without what the tracer does then. Null if it was not measured.
+    pub cost: Option<i64>,
+    /// When it was attached, if that was only after the file was mapped: Unix time in nanoseconds.
+    /// What happened there before is not in the recording, and not counted as lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late: Option<i64>,
 }
 
 /// One attached hook.
@@ -136,6 +161,21 @@ pub struct Filters {
     /// Destinations that were refused.
     #[serde(default)]
     pub denied: Vec<String>,
+    /// Of user allocations a share was recorded, about one for so many bytes; 0 if all.
+    #[serde(default)]
+    pub alloc_sample: i64,
+    /// Whether user allocations have no stacks.
+    #[serde(default)]
+    pub no_alloc_stacks: bool,
+    /// Whether allocations of children are recorded too.
+    #[serde(default)]
+    pub alloc_follow: bool,
+    /// Allocations of fewer bytes are left out.
+    #[serde(default)]
+    pub min_size: i64,
+    /// Allocations of more bytes are left out; 0 for none.
+    #[serde(default)]
+    pub max_size: i64,
 }
 
 /// What happened to a table's events.

@@ -20,5 +20,10 @@ event! {
         cgroup: Maybe<i64> as Id,
         /// Its name, still that of the thread that called.
         comm: Comm as Text,
+        /// The process in whose memory it runs until it calls `exec` (`CLONE_VM`, as `vfork` and
+        /// `posix_spawn`): its parent's pid; its own pid where it has a copy.
+        memory_of: Maybe<i32> as Id,
+        /// Its pid as it sees it itself, in its own pid namespace; unlike `pid` in a container.
+        own_pid: Maybe<i32> as Id,
     }
 }

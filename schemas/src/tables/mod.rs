@@ -103,6 +103,8 @@ tables! {
         tcprtt::Tcprtt,
         lsmconnect::Lsmconnect,
         kalloc::Kalloc,
+        alloc::Alloc,
+        vm::Vm,
     ; filled_by_user_space:
         process::Process,
         stack::Stack,
