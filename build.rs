@@ -21,7 +21,10 @@ fn main() -> anyhow::Result<()> {
     // The benchmark's program is compiled here too, since libbpf's headers are at hand only here.
     for entry in std::fs::read_dir("bpf")?.chain(std::fs::read_dir("tests/benches")?) {
         let path = entry?.path();
-        println!("cargo:rerun-if-changed={}", path.display());
+        let extension = path.extension().unwrap_or_default();
+        if extension == "c" || extension == "h" {
+            println!("cargo:rerun-if-changed={}", path.display());
+        }
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let Some(tracer) = name.strip_suffix(".bpf.c") else { continue };
         SkeletonBuilder::new()

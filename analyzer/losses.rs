@@ -51,7 +51,11 @@ impl Missing {
         match Reason::from_name(&self.reason) {
             None
             | Some(
-                Reason::RingFull | Reason::MapFull | Reason::ProgramBusy | Reason::WriteFailed,
+                Reason::RingFull
+                | Reason::MapFull
+                | Reason::ProgramBusy
+                | Reason::WriteFailed
+                | Reason::ReturnUnwatched,
             ) => What::Events,
             Some(Reason::StackUnreadable) => What::Stacks,
             Some(Reason::Unpaired) => What::Halves,

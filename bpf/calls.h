@@ -9,6 +9,10 @@
 /* Of syscalls that programs of ours look for; the numbers never change (arch/.../syscall.tbl). */
 #if defined(__TARGET_ARCH_x86)
 #define NR_OPEN 2
+#define NR_MMAP 9
+#define NR_MUNMAP 11
+#define NR_BRK 12
+#define NR_MREMAP 25
 #define NR_CLONE 56
 #define NR_FORK 57
 #define NR_VFORK 58
@@ -23,6 +27,10 @@
 #elif defined(__TARGET_ARCH_arm64)
 /* The old calls without a directory do not exist there. */
 #define NR_OPEN -2
+#define NR_MMAP 222
+#define NR_MUNMAP 215
+#define NR_BRK 214
+#define NR_MREMAP 216
 #define NR_CLONE 220
 #define NR_FORK -3
 #define NR_VFORK -4

@@ -6,6 +6,10 @@
 
 #include "events.h"
 
+/* What is noted of a target: whether its memory is a copy of its parent's, until it calls exec. */
+#define TARGET 1
+#define TARGET_FORKED 2
+
 /* The processes that were asked for, by tgid, and with `follow` their descendants. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -88,8 +92,11 @@ static __always_inline bool wanted(struct task_struct *task)
 	return wanted_task(task, false);
 }
 
-/* The same for the current task, which helpers tell more about at less cost. */
-static __always_inline bool wanted_current(void)
+/*
+ * The same for the current task, which helpers tell more about at less cost. `by_target` is false where
+ * the program runs in targets only.
+ */
+static __always_inline bool wanted_current_by(bool by_target)
 {
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
 	__u32 tgid = pid_tgid >> 32;
@@ -98,7 +105,7 @@ static __always_inline bool wanted_current(void)
 		return false;
 	if (settings.tid && (__s32)pid_tgid != settings.tid)
 		return false;
-	if (settings.by_target && !bpf_map_lookup_elem(&targets, &tgid))
+	if (by_target && settings.by_target && !bpf_map_lookup_elem(&targets, &tgid))
 		return false;
 	if (settings.uid != -1 && (__s32)bpf_get_current_uid_gid() != settings.uid)
 		return false;
@@ -107,6 +114,11 @@ static __always_inline bool wanted_current(void)
 	if (settings.comm[0] && !has_name(current_task()))
 		return false;
 	return true;
+}
+
+static __always_inline bool wanted_current(void)
+{
+	return wanted_current_by(true);
 }
 
 /* Whether the user asked for some tasks only. */

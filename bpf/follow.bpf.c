@@ -10,15 +10,26 @@ int BPF_PROG(follow_fork, struct task_struct *parent, struct task_struct *child)
 {
 	__u32 from = BPF_CORE_READ(parent, tgid);
 	__u32 to = BPF_CORE_READ(child, tgid);
-	__u8 one = 1;
+	__u8 forked = TARGET_FORKED;
 
 	if (!settings.follow || from == to || !bpf_map_lookup_elem(&targets, &from))
 		return 0;
-	if (bpf_map_update_elem(&targets, &to, &one, BPF_ANY)) {
+	if (bpf_map_update_elem(&targets, &to, &forked, BPF_ANY)) {
 		/* A whole process is missing from here on. */
 		count(TABLE_FORK, SEEN);
 		count(TABLE_FORK, MAP_FULL);
 	}
+	return 0;
+}
+
+SEC("raw_tp/sched_process_exec")
+int BPF_PROG(follow_exec, struct task_struct *task)
+{
+	__u32 tgid = BPF_CORE_READ(task, tgid);
+	__u8 *target = bpf_map_lookup_elem(&targets, &tgid);
+
+	if (target)
+		*target = TARGET;
 	return 0;
 }
 

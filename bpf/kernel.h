@@ -25,12 +25,15 @@ struct pt_regs {
 	unsigned long r10;
 	unsigned long r9;
 	unsigned long r8;
+	unsigned long bp;
 	unsigned long ax;
 	unsigned long cx;
 	unsigned long dx;
 	unsigned long si;
 	unsigned long di;
 	unsigned long orig_ax;
+	unsigned long ip;
+	unsigned long sp;
 };
 
 struct thread_info {
@@ -39,6 +42,8 @@ struct thread_info {
 #elif defined(__TARGET_ARCH_arm64)
 struct user_pt_regs {
 	__u64 regs[31];
+	__u64 sp;
+	__u64 pc;
 };
 
 struct pt_regs {
@@ -153,7 +158,18 @@ struct pid {
 	struct upid numbers[];
 };
 
+/* Where the kernel runs probed instructions out of line, and where probed functions return to. */
+struct xol_area {
+	unsigned long vaddr;
+};
+
+struct uprobes_state {
+	struct xol_area *xol_area;
+};
+
 struct mm_struct {
+	unsigned long brk;
+	struct uprobes_state uprobes_state;
 	unsigned long arg_start;
 	unsigned long arg_end;
 };

@@ -21,6 +21,7 @@ use lookback_schemas::{Table as _, TableId};
 use zerocopy::FromBytes as _;
 
 use crate::clocks;
+use crate::mappings::AddressSpaces;
 use crate::maps::Maps;
 use crate::missed::Watched;
 use crate::stacks::{Frames, Stacks};
@@ -51,6 +52,8 @@ pub struct Drain {
     pub progress: Shared,
     /// The programs, to be asked what the kernel did not run.
     pub programs: Vec<Watched>,
+    /// The code that processes have mapped.
+    pub address_spaces: AddressSpaces,
     /// Set when the programs are detached: what is in the rings is then the last.
     pub finish: Arc<AtomicBool>,
 }
@@ -64,7 +67,7 @@ impl Drain {
     pub fn run(mut self, first: &[Vec<u8>]) -> Result<Frames> {
         go_first();
         let mut losses = Losses::new(&self);
-        let tables = RefCell::new(Tables::new(&self));
+        let tables = RefCell::new(Tables::new(&mut self));
         for record in first {
             tables.borrow_mut().take(record);
         }
@@ -72,6 +75,7 @@ impl Drain {
         let mut flushed = Instant::now();
         loop {
             let finishing = self.finish.load(Ordering::Acquire);
+            tables.borrow_mut().stacks.catch_up();
             let mut more = false;
             for ring in &rings {
                 let taken = ring.consume_raw_n(TURN);
@@ -158,12 +162,12 @@ struct Tables {
 }
 
 impl Tables {
-    fn new(drain: &Drain) -> Tables {
+    fn new(drain: &mut Drain) -> Tables {
         Tables {
             epoch: drain.epoch,
             builders: TableId::ALL.iter().map(|table| table.record_builder()).collect(),
             begun: vec![false; TableId::ALL.len()],
-            stacks: Stacks::default(),
+            stacks: Stacks::new(std::mem::take(&mut drain.address_spaces)),
             writer: drain.writer.clone(),
             unreadable: 0,
         }

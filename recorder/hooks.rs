@@ -5,6 +5,7 @@
 //! object. The first hook that the kernel gives is used, and the manifest says which. Programs that
 //! the kernel would refuse must not be loaded, so a tracer's object is opened anew for each try.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fmt;
@@ -15,6 +16,7 @@ use lookback_schemas::TableId;
 use lookback_schemas::manifest;
 use lookback_schemas::wire::Settings;
 
+use crate::allocators::{self, Allocators};
 use crate::cli::Args;
 use crate::maps::Maps;
 use crate::missed::Watched;
@@ -63,6 +65,10 @@ pub enum Kind {
     PerfEvent,
     /// A hook of the security modules.
     Lsm,
+    /// A function of a program or library, its entry and return by one probe.
+    UprobeSession,
+    /// The same by two.
+    Uprobe,
 }
 
 /// A way to get a feed.
@@ -92,6 +98,8 @@ pub enum Attach {
     BySection,
     /// To a perf event on each online CPU that this function opens.
     PerfEvents(fn(cpu: u32, frequency: u32) -> std::io::Result<std::os::fd::OwnedFd>),
+    /// To the functions of the allocators that were found.
+    Allocators(allocators::Hook),
 }
 
 /// A tracer that is attached. Dropping it detaches it.
@@ -100,9 +108,37 @@ pub struct Attached {
     pub hooks: Vec<manifest::Hook>,
     /// The programs, for those who count what the kernel did not run.
     pub programs: Vec<Watched>,
-    /// The programs in the kernel; they go with the links.
-    _links: Vec<Link>,
-    _object: Object,
+    /// Its probes in programs and libraries.
+    pub probes: Vec<manifest::Probe>,
+    /// How allocators are probed, if they are.
+    allocators: Option<allocators::Hook>,
+    links: Vec<Link>,
+    object: Object,
+}
+
+impl Attached {
+    /// Probes the allocators that the processes `pids` have mapped since it was looked at last.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn probe_new(
+        &mut self,
+        allocators: &mut Allocators,
+        pids: &[i32],
+    ) -> Result<Vec<manifest::Probe>> {
+        let Some(hook) = self.allocators else { return Ok(Vec::new()) };
+        let probes = allocators.attach_new(&mut self.object, hook, pids)?;
+        self.links.extend(probes.links);
+        Ok(probes.report)
+    }
+}
+
+impl Drop for Attached {
+    /// Detaches in the reverse order: what ends something is attached before what begins it, and is
+    /// detached after it, so that what was seen to begin is seen to end.
+    fn drop(&mut self) {
+        while self.links.pop().is_some() {}
+    }
 }
 
 impl fmt::Debug for Attached {
@@ -122,6 +158,8 @@ pub struct Environment<'a> {
     pub frequency: u32,
     /// Only hooks of this kind, for feeds that have one of it.
     pub kind: Option<Kind>,
+    /// The allocators whose functions are traced.
+    pub allocators: &'a RefCell<Allocators>,
 }
 
 /// Attaches a tracer by the best hooks that the kernel gives.
@@ -138,9 +176,13 @@ pub fn attach(tracer: &Tracer, environment: &Environment<'_>) -> Result<Attached
             .filter_map(|(index, attempt)| Some((index, attempt.hook()?)))
             .collect();
         let (failed, error) = match try_attach(tracer, &hooks, environment) {
-            Ok(Loaded { object, links, programs }) => {
+            Ok(Loaded { object, links, programs, probes }) => {
+                let allocators = hooks.iter().find_map(|(_, hook)| match hook.attach {
+                    Attach::Allocators(hook) => Some(hook),
+                    Attach::BySection | Attach::PerfEvents(_) => None,
+                });
                 let hooks = tries.iter().map(Try::outcome).collect();
-                return Ok(Attached { hooks, programs, _links: links, _object: object });
+                return Ok(Attached { hooks, programs, probes, allocators, links, object });
             }
             Err(failure) => failure,
         };
@@ -199,6 +241,7 @@ struct Loaded {
     object: Object,
     links: Vec<Link>,
     programs: Vec<Watched>,
+    probes: Vec<manifest::Probe>,
 }
 
 /// Loads and attaches just these hooks, one per feed; or tells which feed failed.
@@ -212,10 +255,16 @@ fn try_attach(
     for (feed, hook) in hooks {
         check_sections(tracer, hook).map_err(|error| (*feed, error))?;
     }
-    let object = load(tracer, hooks, environment).map_err(|error| (last, error))?;
-    let (mut links, mut programs) = (Vec::new(), Vec::new());
+    let mut object = load(tracer, hooks, environment).map_err(|error| (last, error))?;
+    let (mut links, mut programs, mut probes) = (Vec::new(), Vec::new(), Vec::new());
     for (feed, hook) in hooks {
         let feed = *feed;
+        if let Attach::Allocators(hook) = hook.attach {
+            let attached = environment.allocators.borrow_mut().attach(&mut object, hook);
+            let attached = attached.map_err(|error| (feed, error))?;
+            links.extend(attached.links);
+            probes.extend(attached.report);
+        }
         for program in object.progs_mut() {
             let Some(table) = hook.table_of(program.name()) else { continue };
             let watched = Watched::new(table, &program).context("no descriptor is left");
@@ -227,13 +276,14 @@ fn try_attach(
                 Attach::PerfEvents(open) => {
                     perf_events(&program, open, environment.frequency).map(|l| links.extend(l))
                 }
+                Attach::Allocators(_) => Ok(()),
             };
             attached
                 .with_context(|| program.name().to_string_lossy().into_owned())
                 .map_err(|error| (feed, error))?;
         }
     }
-    Ok(Loaded { object, links, programs })
+    Ok(Loaded { object, links, programs, probes })
 }
 
 fn load(
@@ -346,17 +396,19 @@ pub fn list(args: &Args) -> Result<u8> {
     let (maps, ring_bytes) = Maps::create(Some(4096))?;
     let mut settings = targets::settings(args, ring_bytes)?;
     settings.by_target = 1;
+    let allocators = RefCell::default();
     for tracer in tracers::ALL {
         let environment = Environment {
             maps: &maps,
             settings: &settings,
             frequency: args.frequency,
             kind: args.hook,
+            allocators: &allocators,
         };
         println!("{:<10} {}", tracer.name, tracer.about);
         match attach(tracer, &environment) {
             Ok(attached) => {
-                for hook in attached.hooks {
+                for hook in &attached.hooks {
                     println!("           {}: {}", hook.purpose, hook.hook);
                 }
             }

@@ -5,16 +5,20 @@
 //! are many, the rows of each table go as a batch to the [`writer`] thread, which encodes them to
 //! Parquet. [`session`] starts all that and ends it.
 
+mod allocators;
 mod cli;
 mod clocks;
+mod code_events;
 mod command;
 mod drain;
 mod hooks;
 mod mappings;
 mod maps;
 mod missed;
+mod new_code;
 mod output;
 mod privileges;
+mod probes;
 mod progress;
 mod selection;
 mod session;

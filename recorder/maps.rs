@@ -9,7 +9,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 use anyhow::{Context as _, Result, bail};
 use libbpf_rs::{MapCore as _, MapFlags, MapHandle, MapType, OpenObject};
 use lookback_schemas::TableId;
-use lookback_schemas::wire::{COUNTERS, Settings};
+use lookback_schemas::wire::{COUNTERS, Settings, WEIGHT_STEPS, WEIGHTS};
 use zerocopy::IntoBytes as _;
 
 use crate::selection::Destination;
@@ -28,6 +28,8 @@ const SOCKETS: u32 = 1 << 16;
 
 /// How many allocations of the kernel can be known at a time, where only some are recorded.
 const BLOCKS: u32 = 1 << 17;
+/// How many blocks of programs can be known at a time, where only some are recorded.
+const HEAP_BLOCKS: u32 = 1 << 18;
 /// How many destinations can be denied.
 const DENIED: u32 = 1024;
 
@@ -51,6 +53,8 @@ pub struct Maps {
     targets: MapHandle,
     stacks_seen: MapHandle,
     denied: MapHandle,
+    weights: MapHandle,
+    code_changes: MapHandle,
 }
 
 impl Maps {
@@ -87,6 +91,8 @@ impl Maps {
             targets: map(MapType::Hash, "targets", 4, 1, TARGETS, None)?,
             stacks_seen: map(MapType::Hash, "stacks_seen", 8, 1, STACKS, None)?,
             denied: map(MapType::Hash, "denied", size_of::<Denied>() as u32, 1, DENIED, None)?,
+            weights: map(MapType::Array, "weights", 4, 8, WEIGHTS as u32, None)?,
+            code_changes: map(MapType::Array, "code_changes", 4, 8, 2, None)?,
         };
         Ok((maps, ring_bytes))
     }
@@ -104,6 +110,8 @@ impl Maps {
                 "targets" => &self.targets,
                 "stacks_seen" => &self.stacks_seen,
                 "denied" => &self.denied,
+                "weights" => &self.weights,
+                "code_changes" => &self.code_changes,
                 "pending" => {
                     map.set_max_entries(threads())?;
                     continue;
@@ -114,6 +122,10 @@ impl Maps {
                 }
                 "blocks" => {
                     map.set_max_entries(BLOCKS)?;
+                    continue;
+                }
+                "heap_blocks" if settings.leaves_out_allocations() => {
+                    map.set_max_entries(HEAP_BLOCKS)?;
                     continue;
                 }
                 // libbpf puts a part of the object's name before it.
@@ -152,6 +164,41 @@ impl Maps {
         self.denied
             .update(key.as_bytes(), &[1], MapFlags::ANY)
             .with_context(|| format!("--deny-connect: no more than {DENIED} addresses"))
+    }
+
+    /// Tells the programs what sampled allocations stand for, where one for about `rate` bytes is
+    /// recorded: one of `s` bytes for `s / (1 - e^(-s / rate))`. See `bpf/alloc.bpf.c`.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn sample_allocations(&self, rate: i64) -> Result<()> {
+        for step in 0..WEIGHTS as u32 {
+            let rates = f64::from(step) / WEIGHT_STEPS as f64;
+            let weight = if step == 0 { 1.0 } else { rates / -(-rates).exp_m1() };
+            let bytes = (rate as f64 * weight).round() as u64;
+            self.weights.update(&step.to_ne_bytes(), &bytes.to_ne_bytes(), MapFlags::ANY)?;
+        }
+        Ok(())
+    }
+
+    /// How often recorded processes have mapped more code so far, and how often the command has called
+    /// exec.
+    ///
+    /// # Errors
+    /// If the kernel does not tell.
+    pub fn code_changes(&self) -> Result<[u64; 2]> {
+        let read = |what: u32| {
+            let value = self.code_changes.lookup(&what.to_ne_bytes(), MapFlags::ANY)?;
+            let bytes = value.context("the map of changes is too small")?;
+            anyhow::Ok(bytes.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes)))
+        };
+        Ok([read(0)?, read(1)?])
+    }
+
+    /// The processes that are recorded.
+    pub fn targets(&self) -> Vec<i32> {
+        let pid = |key: Vec<u8>| key.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes));
+        self.targets.keys().filter_map(pid).collect()
     }
 
     /// Whether a process is recorded.

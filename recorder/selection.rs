@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -35,11 +36,39 @@ pub struct Selection {
           default_values_t = [Memory::Slab, Memory::Pages, Memory::Percpu])]
     pub kalloc: Vec<Memory>,
 
-    /// Tracer `kalloc`: leave out allocations of fewer bytes
+    /// Tracer `alloc`: also the allocator in this program or library (repeatable). Without --pid and
+    /// COMMAND: in every process that has it
+    #[arg(long, value_name = "PATH", help_heading = "Tracers")]
+    pub alloc_lib: Vec<PathBuf>,
+
+    /// Tracer `alloc`: also functions with this before their usual names, such as `je_` (repeatable)
+    #[arg(long, value_name = "PREFIX", help_heading = "Tracers")]
+    pub symbol_prefix: Vec<String>,
+
+    /// Tracer `alloc`: only about one allocation for so many bytes, by lot; rows say what they stand
+    /// for
+    #[arg(long, value_name = "BYTES", help_heading = "Tracers")]
+    pub alloc_sample: Option<ByteSize>,
+
+    /// Tracer `alloc`: whether to keep who allocated
+    #[arg(long, value_enum, default_value_t = Switch::On, help_heading = "Tracers")]
+    pub alloc_stacks: Switch,
+
+    /// Tracer `alloc`: record children too. The probes are then in every process that has the same
+    /// allocator, and slow those down that are not recorded
+    #[arg(long, help_heading = "Tracers")]
+    pub alloc_follow: bool,
+
+    /// Tracer `alloc`: on kernels before 6.13, also operator `new` of allocators that have their own. If
+    /// it throws, the program ends, since exceptions cannot pass the probes
+    #[arg(long, help_heading = "Tracers")]
+    pub alloc_throwing: bool,
+
+    /// Tracers `alloc`, `kalloc`: leave out allocations of fewer bytes
     #[arg(long, value_name = "SIZE", help_heading = "Tracers")]
     pub min_size: Option<ByteSize>,
 
-    /// Tracer `kalloc`: leave out allocations of more bytes
+    /// Tracers `alloc`, `kalloc`: leave out allocations of more bytes
     #[arg(long, value_name = "SIZE", help_heading = "Tracers")]
     pub max_size: Option<ByteSize>,
 
@@ -79,6 +108,11 @@ impl Selection {
             ip_version: self.family.map(Family::version),
             rtt_sample: self.rtt_sample,
             denied: self.deny_connect.iter().map(Destination::to_string).collect(),
+            alloc_sample: self.alloc_sample.map_or(0, |size| size.as_u64() as i64),
+            no_alloc_stacks: self.alloc_stacks == Switch::Off,
+            alloc_follow: self.alloc_follow,
+            min_size: self.min_size.map_or(0, |size| size.as_u64() as i64),
+            max_size: self.max_size.map_or(0, |size| size.as_u64() as i64),
             ..Filters::default()
         }
     }
@@ -92,22 +126,47 @@ impl Selection {
         let options = [
             ("--syscall", "syscall", !self.syscall.is_empty()),
             ("--syscall-args", "syscall", self.syscall_args),
-            ("--min-size", "kalloc", self.min_size.is_some()),
-            ("--max-size", "kalloc", self.max_size.is_some()),
+            ("--min-size", "alloc or kalloc", self.min_size.is_some()),
+            ("--max-size", "alloc or kalloc", self.max_size.is_some()),
+            ("--alloc-lib", "alloc", !self.alloc_lib.is_empty()),
+            ("--symbol-prefix", "alloc", !self.symbol_prefix.is_empty()),
+            ("--alloc-sample", "alloc", self.alloc_sample.is_some()),
+            ("--alloc-stacks", "alloc", self.alloc_stacks == Switch::Off),
+            ("--alloc-follow", "alloc", self.alloc_follow),
+            ("--alloc-throwing", "alloc", self.alloc_throwing),
             ("--rtt-sample", "tcprtt", self.rtt_sample > 1),
             ("--deny-connect", "lsmconnect", !self.deny_connect.is_empty()),
         ];
         if self.family == Some(Family::V6) && !has_ipv6() {
             bail!("--family 6: IPv6 is disabled on this machine");
         }
+        if let Some(rate) = self.alloc_sample
+            && !(1..=MOST_SAMPLE).contains(&rate.as_u64())
+        {
+            bail!("--alloc-sample: between 1 byte and {}", ByteSize(MOST_SAMPLE));
+        }
         for (option, tracer, _) in options.into_iter().filter(|(_, _, given)| *given) {
-            match choices.iter_mut().find(|choice| choice.tracer.name == tracer) {
+            let serves =
+                |choice: &&mut Choice| tracer.split(" or ").any(|name| name == choice.tracer.name);
+            match choices.iter_mut().find(serves) {
                 Some(choice) => choice.by_name = true,
                 None => bail!("{option} needs --trace {tracer}"),
             }
         }
         Ok(choices)
     }
+}
+
+/// The kernel side multiplies 32 bits with what the largest sampled allocation stands for: 16 times this.
+const MOST_SAMPLE: u64 = 128 << 20;
+
+/// Yes or no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// Yes.
+    On,
+    /// No.
+    Off,
 }
 
 /// Whether this network namespace speaks IPv6: the module may be off (`ipv6.disable=1`), or every

@@ -1,5 +1,6 @@
 //! A recording from beginning to end.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,11 +16,14 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::cli::Args;
+use crate::code_events::CodeEvents;
 use crate::command::{self, Running, Waiting};
 use crate::drain::Drain;
 use crate::hooks::{Attached, Environment, Tracer, attach};
+use crate::mappings::AddressSpaces;
 use crate::maps::Maps;
 use crate::missed::Watched;
+use crate::new_code::{NewCode, find_allocators};
 use crate::progress::{self, Line};
 use crate::stacks::Frames;
 use crate::tracers::Choice;
@@ -39,7 +43,7 @@ const SETTLE: Duration = Duration::from_millis(20);
 /// If nothing could be recorded, or recording ended early.
 pub fn record(args: &Args) -> Result<u8> {
     quieten_libbpf(args.verbose);
-    let choices = args.selection.check(tracers::choose(&args.trace)?)?;
+    let mut choices = args.selection.check(tracers::choose(&args.trace)?)?;
     let directory = output::directory(args.output.as_deref())?;
     privileges::check()?;
     // From here on Ctrl-C ends the recording, and not this process.
@@ -47,33 +51,57 @@ pub fn record(args: &Args) -> Result<u8> {
 
     let (maps, ring_bytes) = Maps::create(args.buffer.map(|size| size.as_u64()))?;
     let maps = Arc::new(maps);
-    let settings = targets::settings(args, ring_bytes)?;
+    let mut settings = targets::settings(args, ring_bytes)?;
+    let waiting = match args.command.as_slice() {
+        [] => None,
+        command => Some(Waiting::start(command)?),
+    };
+    let started = waiting.as_ref().map(|waiting| waiting.pid);
+    settings.command = started.map_or(0, i64::from);
+    // Without it, code of processes that end very soon has no names.
+    let code = CodeEvents::open(started.filter(|_| args.pid.is_empty()))
+        .inspect_err(|error| {
+            if args.verbose > 0 {
+                eprintln!("record: going on without mappings as they are made: {error:#}");
+            }
+        })
+        .ok();
+    let (allocators, left_out) = find_allocators(args, started, &mut choices)?;
+    let allocators = RefCell::new(allocators);
     let environment = Environment {
         maps: &maps,
         settings: &settings,
         frequency: args.frequency,
         kind: args.hook,
-    };
-    let waiting = match args.command.as_slice() {
-        [] => None,
-        command => Some(Waiting::start(command)?),
+        allocators: &allocators,
     };
     for destination in &args.selection.deny_connect {
         maps.deny(*destination)?;
+    }
+    if settings.alloc_sample != 0 {
+        maps.sample_allocations(settings.alloc_sample)?;
     }
     let by_target = settings.by_target != 0;
     // No event is older than the recording.
     let began = clocks::monotonic();
     let mut following = by_target.then(|| attach(&tracers::FOLLOW, &environment)).transpose()?;
-    let started = waiting.as_ref().map(|waiting| waiting.pid);
     let pids: Vec<i32> = args.pid.iter().copied().chain(started).collect();
     targets::add(&maps, &pids, settings.follow != 0)?;
-    let (mut attached, reports) = attach_all(&choices, &environment)?;
+    // As long as they surely live.
+    let mut address_spaces = AddressSpaces::listening(code);
+    maps.targets().into_iter().for_each(|pid| address_spaces.look_at(pid));
+    let (mut attached, mut reports) = attach_all(&choices, &environment)?;
+    reports.extend(left_out);
 
     let manifest = begin(&directory, args, reports, began)?;
     let tracings = attached.iter_mut().map(|(_, tracing)| tracing).chain(&mut following);
     let programs = tracings.flat_map(|tracing| std::mem::take(&mut tracing.programs)).collect();
-    let mut recording = Recording::start(directory, manifest, Arc::clone(&maps), programs)?;
+    let mut recording = Recording::start(
+        directory,
+        manifest,
+        Arc::clone(&maps),
+        Sources { programs, address_spaces },
+    )?;
     let present = snapshot::processes(recording.manifest.epoch, &maps, &settings);
     recording.send(TableId::Process, present);
 
@@ -86,6 +114,7 @@ pub fn record(args: &Args) -> Result<u8> {
                 time: args.duration.map(|duration| recording.began + duration),
                 targets: (by_target && command.is_none()).then_some(&*maps),
                 command: command.as_mut(),
+                code: NewCode::watched(&mut attached, &allocators, &maps, started),
             };
             recording.watch(until, &mut signals, &mut line)
         }
@@ -143,6 +172,7 @@ fn attach_all(
         match attach(tracer, environment) {
             Ok(tracing) => {
                 report.hooks.clone_from(&tracing.hooks);
+                report.probes.clone_from(&tracing.probes);
                 attached.push((*tracer, tracing));
             }
             Err(error) if *by_name => return Err(error),
@@ -184,6 +214,8 @@ struct Until<'a> {
     targets: Option<&'a Maps>,
     /// The end of the command.
     command: Option<&'a mut Running>,
+    /// What is to be probed meanwhile.
+    code: Option<NewCode<'a>>,
 }
 
 /// Why a recording ended.
@@ -210,6 +242,12 @@ impl Ended {
     }
 }
 
+/// Where the events of a recording come from.
+struct Sources {
+    programs: Vec<Watched>,
+    address_spaces: AddressSpaces,
+}
+
 /// A recording that is being made: the threads and what they write to.
 struct Recording {
     directory: PathBuf,
@@ -228,7 +266,7 @@ impl Recording {
         directory: PathBuf,
         manifest: Manifest,
         maps: Arc<Maps>,
-        programs: Vec<Watched>,
+        Sources { programs, address_spaces }: Sources,
     ) -> Result<Recording> {
         let progress = Arc::new(Mutex::new(Progress::default()));
         let finish = Arc::new(AtomicBool::new(false));
@@ -241,6 +279,7 @@ impl Recording {
             writer: batches.clone(),
             progress: Arc::clone(&progress),
             programs,
+            address_spaces,
             finish: Arc::clone(&finish),
         };
         let drain = std::thread::Builder::new()
@@ -282,6 +321,11 @@ impl Recording {
             }
             if self.drain.as_ref().is_none_or(JoinHandle::is_finished) {
                 return Ended::Failed("the drain thread stopped".to_owned());
+            }
+            if let Some(code) = &mut until.code
+                && let Err(error) = code.look(&mut self.manifest)
+            {
+                return Ended::Failed(format!("{error:#}"));
             }
             let progress = self.progress();
             if let Some(error) = progress.error {

@@ -29,11 +29,16 @@ pub struct Stacks {
     frames: Vec<Frame>,
     ids: HashMap<Place, i64>,
     address_spaces: AddressSpaces,
-    modules: HashMap<[u8; 20], String>,
+    modules: HashMap<BuildId, String>,
+    /// The other way round.
+    build_ids: HashMap<String, BuildId>,
     files: HashSet<PathBuf>,
     stack_rows: stack::Builder,
     frame_rows: frame::Builder,
 }
+
+/// A GNU build id, as the kernel has it.
+type BuildId = [u8; 20];
 
 /// What makes two frames the same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -48,9 +53,13 @@ enum Place {
 #[derive(Clone, Copy, zerocopy::FromBytes, zerocopy::KnownLayout, zerocopy::Immutable)]
 struct KernelFrame {
     status: i32,
-    build_id: [u8; 20],
+    build_id: BuildId,
     offset: u64,
 }
+
+/// The shape of a stack, as bits (stacks.h).
+const FIRST_RETURNED: i64 = 1;
+const SECOND_PUT_IN: i64 = 2;
 
 /// `BPF_STACK_BUILD_ID_VALID`.
 const VALID: i32 = 1;
@@ -65,6 +74,16 @@ pub struct Frames {
 }
 
 impl Stacks {
+    /// For processes that have mapped this.
+    pub fn new(address_spaces: AddressSpaces) -> Stacks {
+        Stacks { address_spaces, ..Stacks::default() }
+    }
+
+    /// Takes note of what has been mapped meanwhile.
+    pub fn catch_up(&mut self) {
+        self.address_spaces.catch_up();
+    }
+
     /// The numbers that stand for stacks in the other tables.
     pub fn numbers(&self) -> &StackNumbers {
         &self.numbers
@@ -81,18 +100,30 @@ impl Stacks {
         let addresses: Vec<i64> = raw.frames.words(record).collect();
         let kernel_frames = raw.build_ids.bytes(record).unwrap_or_default();
         let kernel_frames = <[KernelFrame]>::ref_from_bytes(kernel_frames).unwrap_or_default();
+        // The BPF program may have put in the second frame, which the kernel did not see.
+        let put_in = raw.shape & SECOND_PUT_IN != 0;
+        let hints = kernel_frames.iter().map(Some);
+        let hints: Vec<_> = match (put_in, kernel_frames.split_first()) {
+            (true, Some((first, rest))) => {
+                [Some(first), None].into_iter().chain(rest.iter().map(Some)).collect()
+            }
+            (true, None) | (false, _) => hints.collect(),
+        };
         let frames = addresses
             .iter()
             .enumerate()
-            .map(|(depth, address)| match pid {
-                None => self.kernel_frame(*address, depth > 0),
-                Some(pid) => {
-                    // For an address outside every mapping the kernel may name the file of the next
-                    // one, with an offset before its start (find_vma in stack_map_get_build_id_offset).
-                    let hint = kernel_frames.get(depth).filter(|frame| {
-                        frame.status == VALID && i64::try_from(frame.offset).is_ok()
-                    });
-                    self.user_frame(pid, *address, depth > 0, hint)
+            .map(|(depth, address)| {
+                let returns = depth > 0 || raw.shape & FIRST_RETURNED != 0;
+                match pid {
+                    None => self.kernel_frame(*address, returns),
+                    Some(pid) => {
+                        // For an address outside every mapping the kernel may name the file of the next
+                        // one, with an offset before its start (stack_map_get_build_id_offset).
+                        let hint = hints.get(depth).copied().flatten().filter(|frame| {
+                            frame.status == VALID && i64::try_from(frame.offset).is_ok()
+                        });
+                        self.user_frame(pid, *address, returns, hint)
+                    }
                 }
             })
             .collect();
@@ -109,7 +140,7 @@ impl Stacks {
     /// Takes note of an exec: a new memory map, and a file in which frames may lie.
     pub fn exec(&mut self, record: &[u8]) {
         let Ok((exec, _)) = Exec::ref_from_prefix(record) else { return };
-        self.address_spaces.forget(exec.pid);
+        self.address_spaces.executed(exec.pid);
         if let Some(name) = exec.filename.bytes(record) {
             let name = String::from_utf8_lossy(name.strip_suffix(b"\0").unwrap_or(name));
             self.files.insert(PathBuf::from(name.into_owned()));
@@ -121,7 +152,7 @@ impl Stacks {
         if let Ok((exit, _)) = Exit::ref_from_prefix(record)
             && exit.process_ended.0 != 0
         {
-            self.address_spaces.forget(exit.pid);
+            self.address_spaces.ended(exit.pid);
         }
     }
 
@@ -162,10 +193,16 @@ impl Stacks {
             .address_spaces
             .locate(pid, address as u64)
             .filter(|location| hint.is_none_or(|hint| location.offset == Some(hint.offset as i64)));
-        let build_id = hint.map(|hint| hint.build_id);
-        if let (Some(build_id), Some(location)) = (build_id, &location) {
-            self.modules.entry(build_id).or_insert_with(|| location.module.clone());
-        }
+        let build_id = match (hint, &location) {
+            (Some(hint), Some(location)) => {
+                self.modules.entry(hint.build_id).or_insert_with(|| location.module.clone());
+                self.build_ids.entry(location.module.clone()).or_insert(hint.build_id);
+                Some(hint.build_id)
+            }
+            (Some(hint), None) => Some(hint.build_id),
+            (None, Some(location)) => self.build_ids.get(&location.module).copied(),
+            (None, None) => None,
+        };
         let offset = match (hint, &location) {
             (Some(hint), _) => Some(hint.offset as i64),
             (None, Some(location)) => location.offset,

@@ -8,7 +8,7 @@ use procfs::process::Process;
 
 use crate::cli::Args;
 use crate::maps::Maps;
-use crate::selection::Family;
+use crate::selection::{Family, Switch};
 
 /// What the programs are told, by the command line.
 ///
@@ -59,6 +59,10 @@ pub fn settings(args: &Args, ring_bytes: usize) -> Result<Settings> {
         rtt_sample: selection.rtt_sample as i32,
         tid: args.tid.unwrap_or(0),
         denied: selection.deny_connect.len() as i32,
+        alloc_sample: selection.alloc_sample.map_or(0, |size| size.as_u64() as i64),
+        alloc_stacks: i32::from(selection.alloc_stacks == Switch::On),
+        alloc_follow: i32::from(selection.alloc_follow),
+        command: 0,
     })
 }
 

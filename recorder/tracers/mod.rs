@@ -1,5 +1,6 @@
 //! The tracers, one file each, and the choice among them.
 
+mod alloc;
 mod hardirq;
 mod kalloc;
 mod lsmconnect;
@@ -14,6 +15,7 @@ mod tcpconnect;
 mod tcprtt;
 mod tcpstate;
 mod unlink;
+mod vm;
 
 use anyhow::{Result, bail};
 use lookback_schemas::TableId;
@@ -36,10 +38,15 @@ pub const ALL: &[&Tracer] = &[
     &tcprtt::TRACER,
     &lsmconnect::TRACER,
     &kalloc::TRACER,
+    &alloc::TRACER,
+    &vm::TRACER,
 ];
 
 /// Those that are attached where the user chooses none: what is cheap enough to leave on.
 const DEFAULT: [&str; 3] = ["process", "signal", "profile"];
+
+/// What these record means something only together with the forks, execs and exits of processes.
+const NEED_PROCESS: [&str; 2] = ["alloc", "vm"];
 
 /// Embeds the BPF object that build.rs made of `bpf/NAME.bpf.c`. It is an ELF file, whose structures
 /// libelf wants aligned.
@@ -66,8 +73,12 @@ pub const FOLLOW: Tracer = Tracer {
         optional: false,
         hooks: &[Hook {
             kind: Kind::RawTracepoint,
-            name: "raw tracepoints sched_process_fork, sched_process_free",
-            programs: &[("follow_fork", TableId::Fork), ("follow_free", TableId::Fork)],
+            name: "raw tracepoints sched_process_fork, sched_process_exec, sched_process_free",
+            programs: &[
+                ("follow_fork", TableId::Fork),
+                ("follow_exec", TableId::Fork),
+                ("follow_free", TableId::Fork),
+            ],
             attach: Attach::BySection,
         }],
     }],
@@ -113,6 +124,10 @@ pub fn choose(wanted: &[String]) -> Result<Vec<Choice>> {
     if chosen.is_empty() {
         bail!("--trace leaves no tracer");
     }
+    let with_process = chosen.iter().any(|choice| choice.tracer.name == process::TRACER.name);
+    if !with_process && chosen.iter().any(|choice| NEED_PROCESS.contains(&choice.tracer.name)) {
+        chosen.insert(0, Choice { tracer: &process::TRACER, by_name: true });
+    }
     Ok(chosen)
 }
 
@@ -131,6 +146,7 @@ mod tests {
         assert_eq!(names(&["signal"]), ["signal"]);
         assert_eq!(names(&["runq", "signal"]), ["runq", "signal"]);
         assert_eq!(names(&["all", "-profile"]).len(), ALL.len() - 1);
+        assert_eq!(names(&["alloc"]), ["process", "alloc"]);
         assert_eq!(names(&["-signal"]), ["process", "profile"]);
         assert!(choose(&["nosuch".to_owned()]).is_err());
         assert!(choose(&["process".to_owned(), "-process".to_owned()]).is_err());

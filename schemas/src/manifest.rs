@@ -96,7 +96,8 @@ pub struct Probe {
     pub offset: u64,
     /// How far that is behind the function's first instruction.
     pub into_function: u64,
-    /// How the kernel runs the instruction there: `emulated`, which is cheap, or `single-stepped`.
+    /// How the kernel runs the instruction there: `emulated`, which is cheap, or `single-stepped`. Or
+    /// `left out`: there is no probe, and the function's calls are not in the recording.
     pub kind: String,
     /// What hitting it costs, entry and return together, as measured on this machine when it was
     /// attached: nanoseconds, without what the tracer does then. Null if it was not measured.

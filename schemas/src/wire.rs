@@ -14,6 +14,7 @@ use std::marker::PhantomData;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::tables::{alloc, vm};
 use crate::{TableId, Type};
 
 /// A value that a column can hold.
@@ -332,17 +333,21 @@ pub enum Reason {
     /// An end was seen without its beginning, or a beginning without its end: the other half was
     /// before the recording, or after it, or is itself counted as lost. Nothing is made of it.
     Unpaired = 6,
+    /// A call's return was not watched: it might have thrown an exception, which cannot pass a return
+    /// probe. So of `operator new` for a gigabyte or more.
+    ReturnUnwatched = 7,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Reason; 6] = [
+    pub const ALL: [Reason; 7] = [
         Reason::RingFull,
         Reason::MapFull,
         Reason::StackUnreadable,
         Reason::ProgramBusy,
         Reason::WriteFailed,
         Reason::Unpaired,
+        Reason::ReturnUnwatched,
     ];
 
     /// The reason as it stands in the recording.
@@ -355,6 +360,7 @@ impl Reason {
             Reason::ProgramBusy => "program busy",
             Reason::WriteFailed => "write failed",
             Reason::Unpaired => "unpaired",
+            Reason::ReturnUnwatched => "return unwatched",
         }
     }
 
@@ -368,7 +374,11 @@ impl Reason {
     #[must_use]
     pub fn loses_the_event(self) -> bool {
         match self {
-            Reason::RingFull | Reason::MapFull | Reason::ProgramBusy | Reason::WriteFailed => true,
+            Reason::RingFull
+            | Reason::MapFull
+            | Reason::ProgramBusy
+            | Reason::WriteFailed
+            | Reason::ReturnUnwatched => true,
             Reason::StackUnreadable | Reason::Unpaired => false,
         }
     }
@@ -377,6 +387,13 @@ impl Reason {
 /// How many counters each table has in the kernel: the events seen, then one per [`Reason`], rounded
 /// up to a power of two.
 pub const COUNTERS: usize = 8;
+
+/// What a sampled allocation stands for is told by a table of [`WEIGHTS`] values, for sizes that are
+/// multiples of the sampling rate divided by this. See `bpf/alloc.bpf.c`.
+pub const WEIGHT_STEPS: usize = 256;
+
+/// Sizes from 16 times the sampling rate on stand for themselves; below, there is a weight per step.
+pub const WEIGHTS: usize = 16 * WEIGHT_STEPS + 1;
 
 /// How many numbers of system calls [`Bits`] has room for. The largest in use is below 480.
 pub const SYSCALLS: usize = 1024;
@@ -459,6 +476,22 @@ wire! {
         tid: i32,
         /// How many addresses are in the map `denied`.
         denied: i32,
+        /// Of user allocations one for about so many bytes is recorded, or 0 for all.
+        alloc_sample: i64,
+        /// Non-zero: user allocations are recorded with their stacks.
+        alloc_stacks: i32,
+        /// Non-zero: allocations of children are recorded too.
+        alloc_follow: i32,
+        /// The process that the recorder has started, or 0.
+        command: i64,
+    }
+}
+
+impl Settings {
+    /// Whether only some allocations are recorded, and so only the frees of those.
+    #[must_use]
+    pub fn leaves_out_allocations(&self) -> bool {
+        self.alloc_sample != 0 || self.min_size != 0 || self.max_size != 0
     }
 }
 
@@ -480,6 +513,9 @@ wire! {
         build_ids: Loc<BuildIds>,
         /// The thread in which it was first seen.
         tid: i32,
+        /// Bit 0: the first frame too is a return address, since the function that it called has just
+        /// returned. Bit 1: the second frame was put in, and has no build id.
+        shape: i64,
     }
 }
 
@@ -497,6 +533,15 @@ pub fn c_header() -> String {
         let _ = writeln!(c, "#define {name} {}", reason as u32);
     }
     let _ = writeln!(c, "\n#define SYSCALLS {SYSCALLS}");
+    let _ = writeln!(c, "\n#define WEIGHT_STEPS {WEIGHT_STEPS}\n#define WEIGHTS {WEIGHTS}");
+    c.push('\n');
+    for function in alloc::Function::ALL {
+        let _ =
+            writeln!(c, "#define FUNCTION_{} {}", function.name().to_uppercase(), function as u32);
+    }
+    for call in vm::Call::ALL {
+        let _ = writeln!(c, "#define CALL_{} {}", call.name().to_uppercase(), call as u32);
+    }
     let _ = writeln!(c, "\n#define TABLES {}", TableId::ALL.len());
     for id in TableId::ALL {
         let _ = writeln!(c, "#define TABLE_{} {}", id.name().to_uppercase(), *id as u32);

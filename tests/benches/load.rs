@@ -112,6 +112,10 @@ impl Load {
             rtt_sample: 1,
             tid: 0,
             denied: 0,
+            alloc_sample: 0,
+            alloc_stacks: 0,
+            alloc_follow: 0,
+            command: 0,
         };
         for mut map in open.maps_mut() {
             match map.name().to_string_lossy().into_owned().as_str() {

@@ -21,7 +21,7 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
 use crate::load::{Counted, Load, Made, Rate, Shared};
-use crate::subject::{cpu_time, wait};
+use crate::usage::{bytes_of, cpu_time, wait};
 
 /// How often the minimal consumers look, as the recorder does.
 const TICK: Duration = Duration::from_millis(10);
@@ -263,12 +263,4 @@ pub fn traced(tracer: &[&str], output: &Path) -> Result<Traced> {
         ns: per_call(cpu.saturating_sub(own_cpu)),
         bytes: bytes_of(output)? as f64 / f64::from(CALLS),
     })
-}
-
-fn bytes_of(path: &Path) -> Result<u64> {
-    let metadata = std::fs::metadata(path)?;
-    if !metadata.is_dir() {
-        return Ok(metadata.len());
-    }
-    std::fs::read_dir(path)?.map(|entry| bytes_of(&entry?.path())).sum()
 }

@@ -5,18 +5,19 @@
 //! This program is also the one that is traced: `--work NAME` waits for a line on its standard input,
 //! then does one thing over and over, and prints how long each took.
 
+mod disk;
+mod tracer;
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use lookback_schemas::TableId;
-use lookback_schemas::recording::Recording;
+use tracer::Tracer;
 
-/// Peers do not say when they are ready. This is more than any takes.
-const READY: Duration = Duration::from_millis(2500);
 /// How often each kind of work is measured under each tracer; the smallest time counts, since all that
 /// disturbs makes it longer.
 const REPEAT: usize = 5;
@@ -107,7 +108,7 @@ fn measure(work: &Work, scratch: &Path) -> Result<()> {
         record.args(["--quiet", "--trace", work.tracer, "--pid", &worker.pid(), "--output"]);
         let time = under(record.arg(&directory), worker)?;
         ours.push(time);
-        bytes = bytes_per_row(&directory, work.table)?;
+        bytes = disk::table(&directory, work.table)?.per_row();
         std::fs::remove_dir_all(&directory)?;
         if peer_works {
             let worker = Worker::start(work)?;
@@ -138,30 +139,11 @@ fn measure(work: &Work, scratch: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Bytes on disk per row of the table.
-fn bytes_per_row(recording: &Path, table: TableId) -> Result<f64> {
-    let (mut rows, mut bytes) = (0, 0);
-    for segment in Recording::open(recording)?.segments(table)? {
-        rows += segment.rows();
-        bytes += std::fs::metadata(segment.path())?.len();
-    }
-    Ok(bytes as f64 / rows as f64)
-}
-
 /// The worker's time while `tracer` runs.
 fn under(tracer: &mut Command, worker: Worker) -> Result<f64> {
-    let mut tracer =
-        tracer.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
-    std::thread::sleep(READY);
-    if let Some(status) = tracer.try_wait()? {
-        let mut said = String::new();
-        tracer.stderr.take().context("it is piped")?.read_to_string(&mut said)?;
-        bail!("it ended with {status}: {}", said.trim());
-    }
+    let tracer = Tracer::start(tracer)?;
     let time = worker.go();
-    // SAFETY: no memory is involved; the child was not waited for yet, so the pid is its.
-    unsafe { libc::kill(tracer.id() as i32, libc::SIGINT) };
-    tracer.wait()?;
+    tracer.stop()?;
     time
 }
 

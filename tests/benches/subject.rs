@@ -1,8 +1,7 @@
 //! The recorder under test: the real program, started as a user would, and what it used.
 
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -11,7 +10,9 @@ use lookback_schemas::TableId;
 use lookback_schemas::manifest::Total;
 use lookback_schemas::recording::Recording;
 
+use crate::disk::{self, Stored};
 use crate::load::Shared;
+use crate::usage::{Threads, wait};
 
 /// By then it has written its rows: it hands them on every 750 ms.
 const QUIET: Duration = Duration::from_millis(1500);
@@ -23,20 +24,6 @@ pub struct Subject {
     directory: PathBuf,
     began: Instant,
     before: Threads,
-}
-
-/// CPU time by thread.
-#[derive(Clone, Copy, Debug, Default)]
-struct Threads {
-    drain: Duration,
-    encoder: Duration,
-    other: Duration,
-}
-
-impl Threads {
-    fn all(self) -> Duration {
-        self.drain + self.encoder + self.other
-    }
 }
 
 /// What a recording took.
@@ -54,10 +41,8 @@ pub struct Used {
     pub peak_rss: u64,
     /// What the manifest says about the rows.
     pub total: Total,
-    /// Rows that are on disk.
-    pub rows: u64,
-    /// Bytes of the table on disk.
-    pub bytes: u64,
+    /// What is on disk.
+    pub stored: Stored,
 }
 
 impl Subject {
@@ -86,7 +71,7 @@ impl Subject {
         }
         std::thread::sleep(Duration::from_millis(100));
         let shared = subject.shared()?;
-        subject.before = subject.threads()?;
+        subject.before = Threads::of(subject.child.id())?;
         subject.began = Instant::now();
         Ok((subject, shared))
     }
@@ -115,26 +100,10 @@ impl Subject {
         Ok(Shared { rings, counters, ring_bytes })
     }
 
-    fn threads(&self) -> Result<Threads> {
-        let mut threads = Threads::default();
-        for entry in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
-            let path = entry?.path();
-            let name = std::fs::read_to_string(path.join("comm"))?;
-            let spent = std::fs::read_to_string(path.join("schedstat"))?;
-            let spent = spent.split(' ').next().context("schedstat is empty")?.parse()?;
-            *match name.trim() {
-                "drain" => &mut threads.drain,
-                "encoder" => &mut threads.encoder,
-                _ => &mut threads.other,
-            } += Duration::from_nanos(spent);
-        }
-        Ok(threads)
-    }
-
     /// Ends it as Ctrl-C would, and tells what it used since it was ready.
     pub fn finish(self) -> Result<Used> {
         std::thread::sleep(QUIET);
-        let after = self.threads()?;
+        let after = Threads::of(self.child.id())?;
         let share =
             (after.all() - self.before.all()).as_secs_f64() / self.began.elapsed().as_secs_f64();
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
@@ -150,11 +119,7 @@ impl Subject {
         let recording = Recording::open(&self.directory)?;
         let total =
             recording.manifest().totals.get(TableId::Sample.name()).copied().unwrap_or_default();
-        let (mut rows, mut bytes) = (0, 0);
-        for segment in recording.segments(TableId::Sample)? {
-            rows += segment.rows();
-            bytes += std::fs::metadata(segment.path())?.len();
-        }
+        let stored = disk::table(&self.directory, TableId::Sample)?;
         Ok(Used {
             drain: after.drain - self.before.drain,
             encoder: after.encoder - self.before.encoder,
@@ -162,30 +127,7 @@ impl Subject {
             share,
             peak_rss: peak * 1024,
             total,
-            rows,
-            bytes,
+            stored,
         })
     }
-}
-
-/// Waits for a process, and tells its CPU time: user and system, with that of the children that it
-/// waited for.
-pub fn wait(child: &Child) -> Result<(ExitStatus, Duration)> {
-    let mut status = 0;
-    // SAFETY: an rusage is made of integers, for which zeros are valid.
-    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: both pointers are to variables of the types that wait4 fills.
-    let pid = unsafe { libc::wait4(child.id() as i32, &mut status, 0, &mut usage) };
-    if pid < 0 {
-        return Err(std::io::Error::last_os_error()).context("cannot wait for a process");
-    }
-    Ok((ExitStatus::from_raw(status), cpu_time(&usage)))
-}
-
-/// User and system time together.
-pub fn cpu_time(usage: &libc::rusage) -> Duration {
-    let time = |time: libc::timeval| {
-        Duration::from_secs(time.tv_sec as u64) + Duration::from_micros(time.tv_usec as u64)
-    };
-    time(usage.ru_utime) + time(usage.ru_stime)
 }

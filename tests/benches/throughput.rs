@@ -6,9 +6,11 @@
 //!
 //! The exit status tells whether rows were lost at the rates that are promised; times are not judged.
 
+mod disk;
 mod load;
 mod peers;
 mod subject;
+mod usage;
 
 use std::path::Path;
 use std::time::Duration;
@@ -171,7 +173,7 @@ fn at_rate(rows_per_second: u64, options: &Options, scratch: &Path) -> Result<u6
         if (1..=PROMISED).contains(&rows_per_second) {
             broken += used.total.lost;
         }
-        let rows = used.rows as f64;
+        let rows = used.stored.rows as f64;
         let each = |time: Duration| time.as_nanos() as f64 / rows;
         let lost = |lost: u64| lost as f64 / made.rows as f64 * 100.0;
         let mut lines = vec![line(
@@ -184,7 +186,7 @@ fn at_rate(rows_per_second: u64, options: &Options, scratch: &Path) -> Result<u6
                 ("ns encode", each(used.encoder)),
                 ("% of a core", used.share * 100.0),
                 ("MiB RSS", used.peak_rss as f64 / f64::from(1 << 20)),
-                ("bytes/row", used.bytes as f64 / rows),
+                ("bytes/row", used.stored.per_row()),
             ],
         )];
         if options.peers && !slow {
@@ -222,7 +224,7 @@ fn record(directory: &Path, rate: Rate, time: Duration) -> Result<(usize, Made, 
     if seen != Some(made.rows)
         || counted.seen != made.rows
         || counted.lost != lost
-        || rows != used.rows
+        || rows != used.stored.rows
         || rows + lost != made.rows
     {
         bail!("the books do not balance: {made:?}, {counted:?}, {used:?}");

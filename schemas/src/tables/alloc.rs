@@ -44,7 +44,7 @@ event! {
 
 /// A function of an allocator, by what it does with its arguments. As a number it is the column
 /// `function`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Function {
     /// `malloc(size)`.
     Malloc = 0,
