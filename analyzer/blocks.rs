@@ -21,11 +21,14 @@
 //! out what is free, so of two events on one address at one instant the free is the first:
 //! [`Replay`] holds allocations back until their instant is over.
 
-use std::collections::BTreeMap;
+mod extents;
+
 use std::hash::Hash;
 use std::num::NonZeroI64;
 
-use ahash::{HashMap, HashSet};
+use ahash::HashMap;
+
+pub use self::extents::Extents;
 
 /// Memory that was allocated at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,104 +126,6 @@ impl<K: Copy + Eq + Hash> Space for Exact<K> {
     }
 }
 
-/// Memory that is freed by ranges of addresses. The ranges of live blocks do not overlap.
-#[derive(Clone, Debug, Default)]
-pub struct Extents {
-    /// By the first address.
-    live: BTreeMap<u64, Extent>,
-    /// How many blocks were split so far.
-    splits: u64,
-}
-
-/// A block, or a piece of one.
-#[derive(Clone, Copy, Debug)]
-struct Extent {
-    /// The first address behind it.
-    end: u64,
-    /// Which split made it a piece; 0 if it is the only one of its block.
-    split: u64,
-    block: Block,
-}
-
-impl Extents {
-    /// Takes the range out of all extents that it touches. What is left of those stays. Calls
-    /// `taken` with each, its bytes being those that went.
-    fn take(&mut self, start: u64, end: u64, mut taken: impl FnMut(&Block)) {
-        if start >= end {
-            return;
-        }
-        while let Some((first, extent)) = self.last_before(end).filter(|(_, e)| e.end > start) {
-            self.live.remove(&first);
-            let (from, to) = (first.max(start), extent.end.min(end));
-            taken(&Block { bytes: to - from, ..extent.block });
-            let split = match extent.split {
-                0 if first < from && to < extent.end => {
-                    self.splits += 1;
-                    self.splits
-                }
-                split => split,
-            };
-            self.put(first, Extent { end: from, split, ..extent });
-            self.put(to, Extent { split, ..extent });
-            if first <= start {
-                return;
-            }
-        }
-    }
-
-    /// The last extent that begins before `address`.
-    fn last_before(&self, address: u64) -> Option<(u64, Extent)> {
-        self.live.range(..address).next_back().map(|(first, extent)| (*first, *extent))
-    }
-
-    /// Adds an extent, unless it is empty.
-    fn put(&mut self, first: u64, mut extent: Extent) {
-        if first < extent.end {
-            extent.block.bytes = extent.end - first;
-            self.live.insert(first, extent);
-        }
-    }
-
-    /// Where the extent that has `address` in it ends.
-    fn end_at(&self, address: u64) -> Option<u64> {
-        let (first, extent) = self.last_before(address.saturating_add(1))?;
-        (first <= address && address < extent.end).then_some(extent.end)
-    }
-}
-
-impl Space for Extents {
-    type Key = u64;
-
-    /// The block's bytes say how far it reaches. One without any holds nothing.
-    fn allocate(&mut self, start: u64, block: Block) -> u64 {
-        let mut missed = 0;
-        let end = start.saturating_add(block.bytes);
-        self.take(start, end, |_| missed += 1);
-        self.put(start, Extent { end, split: 0, block });
-        missed
-    }
-
-    fn free(&mut self, start: u64, bytes: Option<u64>, mut freed: impl FnMut(&Block)) -> bool {
-        let end = match bytes {
-            Some(bytes) => Some(start.saturating_add(bytes)),
-            None => self.end_at(start),
-        };
-        let mut met = false;
-        self.take(start, end.unwrap_or(start), |block| {
-            met = true;
-            freed(block);
-        });
-        met
-    }
-
-    fn for_each(&self, mut visit: impl FnMut(&Block, bool)) {
-        let mut seen = HashSet::default();
-        for extent in self.live.values() {
-            visit(&extent.block, extent.split == 0 || seen.insert(extent.split));
-        }
-    }
-}
-
 /// Replays the events of one space. They must come in the order of time.
 #[derive(Clone, Debug)]
 pub struct Replay<S: Space> {
@@ -285,6 +190,8 @@ impl<S: Space> Replay<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn block(ts: i64, bytes: u64) -> Block {

@@ -14,6 +14,7 @@ use lookback_schemas::wire::{Loc, Words};
 use lookback_schemas::{Column, Kind, TableId, Type, cell};
 
 use crate::cli::{Source, SourceArgs};
+use crate::codes;
 use crate::processes::known;
 use crate::render::{self, Value};
 use crate::scope::{Scope, ScopeArgs};
@@ -71,6 +72,7 @@ pub fn run(args: &CatArgs) -> anyhow::Result<()> {
         window: source.window.range.clone(),
         scope: &scope,
         columns: Some(columns.iter().map(|column| column.name).collect()),
+        ahead: false,
     };
     let mut left = args.limit.unwrap_or(u64::MAX);
     if left > 0 {
@@ -79,7 +81,7 @@ pub fn run(args: &CatArgs) -> anyhow::Result<()> {
         };
         timeline::for_each(&source.recording, &selection, cells, |cells, row| {
             let values: Vec<Value> = std::iter::zip(&columns, cells)
-                .map(|(column, cells)| cells.value(column.kind, row))
+                .map(|(column, cells)| named(args.table, column, cells.value(column.kind, row)))
                 .collect();
             rows.row(&values)?;
             left -= 1;
@@ -88,6 +90,18 @@ pub fn run(args: &CatArgs) -> anyhow::Result<()> {
     }
     rows.end()?;
     output.finish()
+}
+
+/// The value, with its name if it is a code that has one.
+fn named(table: TableId, column: &Column, value: Value) -> Value {
+    let name = codes::names_of(table, column.name);
+    match (name, &value) {
+        (Some(name), Value::Int(code)) => match i32::try_from(*code) {
+            Ok(small) => Value::Named(*code, name(small)),
+            Err(_) => value,
+        },
+        (Some(_) | None, _) => value,
+    }
 }
 
 /// The cells of one column in a batch.
@@ -167,7 +181,7 @@ pub(crate) fn numbers(column: &ListArray, row: usize) -> Option<Vec<i64>> {
 
 #[cfg(test)]
 mod tests {
-    use crate::made::{Made, analyze};
+    use crate::made::{Heap, Made, Mapping, analyze};
 
     #[test]
     fn every_table_prints_in_every_format() {
@@ -187,6 +201,8 @@ mod tests {
             made.clock(0.0),
             made.loss("x", "y", 1, 0.0, 1.0),
             made.syscall(1.0, 10, 1, Some(2)),
+            made.alloc(Heap::malloc(1.0, 10, 0x1000, 8, 1)),
+            made.vm(Mapping::munmap(1.0, 10, 0x1000, 4096)),
             made.opened(1.0, 10, None, None, Ok(3)),
             made.unlink(1.0, 10, 0, "a", None, 0),
             made.runq(1.0, 10, 10, 5, 0, 0),

@@ -65,10 +65,10 @@ pub enum Command {
     /// What the security modules were asked about connections, and what they answered
     #[command(after_help = lsm::EXAMPLE)]
     Lsm(lsm::LsmArgs),
-    /// Memory that the kernel allocated for itself and did not free, by call stack, at any instant
+    /// Memory that programs, or the kernel for itself, allocated and did not free, at any instant
     #[command(after_help = memleak::EXAMPLE)]
     Memleak(memleak::MemleakArgs),
-    /// A flame graph of what ran on the CPUs
+    /// A flame graph of what ran on the CPUs, or of who allocated memory
     #[command(after_help = flamegraph::EXAMPLE)]
     Flamegraph(flamegraph::FlamegraphArgs),
     /// How the values of a column are distributed, as a log2 or linear histogram
@@ -270,6 +270,10 @@ mod tests {
             &["memleak", "--by-cache", "--format", "csv"],
             &["memleak", "--between", "0s", "1s", "--format", "csv"],
             &["memleak", "--lifetimes", "--format", "csv"],
+            &["memleak", "--sizes", "--format", "csv"],
+            &["memleak", "--peak", "--format", "csv"],
+            &["memleak", "--temporary", "--format", "csv"],
+            &["memleak", "--timeline", "--format", "csv"],
             &["cat", "exec", "--format", "csv"],
         ] {
             let text = analyze(&made, args).expect("nothing is wrong");

@@ -5,6 +5,9 @@
 
 use std::borrow::Cow;
 
+use lookback_schemas::TableId;
+use lookback_schemas::tables::{alloc, vm};
+
 /// Signals 1 to 31 without their `SIG` (`include/uapi/asm-generic/signal.h`).
 const SIGNALS: [&str; 31] = [
     "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
@@ -278,6 +281,33 @@ pub fn wait_cause(number: i32) -> Cow<'static, str> {
     named(&["woken", "preempted", "new"], number)
 }
 
+/// A function of an allocator; see the table `alloc`.
+#[must_use]
+pub fn alloc_function(number: i32) -> Cow<'static, str> {
+    let function = alloc::Function::from_code(number);
+    function.map_or_else(|| Cow::Owned(number.to_string()), |function| function.name().into())
+}
+
+/// A call that changes what is mapped; see the table `vm`.
+#[must_use]
+pub fn vm_call(number: i32) -> Cow<'static, str> {
+    let call = vm::Call::from_code(number);
+    call.map_or_else(|| Cow::Owned(number.to_string()), |call| call.name().into())
+}
+
+/// The name of a code.
+pub type Name = fn(i32) -> Cow<'static, str>;
+
+/// What names the codes in a column of memory's tables, where a person reads them.
+#[must_use]
+pub fn names_of(table: TableId, column: &str) -> Option<Name> {
+    match (table, column) {
+        (TableId::Alloc, "function") => Some(alloc_function),
+        (TableId::Vm, "call") => Some(vm_call),
+        (_, _) => None,
+    }
+}
+
 /// A soft interrupt (`include/linux/interrupt.h`), as `/proc/softirqs` calls it, in small letters.
 #[must_use]
 pub fn softirq(vector: i32) -> Cow<'static, str> {
@@ -417,5 +447,7 @@ mod tests {
             assert_eq!(softirq(unknown), unknown.to_string());
         }
         assert_eq!(tcp_state(0), "0");
+        assert_eq!((alloc_function(2), vm_call(3)), ("realloc".into(), "brk".into()));
+        assert_eq!((alloc_function(-1), vm_call(4)), ("-1".into(), "4".into()));
     }
 }

@@ -7,18 +7,25 @@
 //! `comm;user frames;kernel frames weight`, outermost frame first
 //! (<https://www.brendangregg.com/flamegraphs.html>).
 //!
+//! With `--weight` the same is drawn of [memory](memory): what is outstanding, or was allocated. And
+//! with `--diff` or `--diff-at` two graphs are drawn as one, in which red has grown and blue has shrunk.
+//!
 //! What is unknown is said, not left out: a frame without a name is `[module+0xoffset]` or
 //! `[unknown]`, a stack that is not in the recording `[lost stack]`.
 
-use std::collections::BTreeMap;
+mod memory;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::str::FromStr as _;
 
 use ahash::{HashMap, HashSet};
 use anyhow::{Context as _, bail};
 use arrow::array::Array as _;
 use arrow::record_batch::RecordBatch;
-use clap::Args;
+use clap::{Args, ValueEnum};
+use inferno::flamegraph::color::BasicPalette;
 use inferno::flamegraph::{Direction, Options, Palette};
 use lookback_schemas::manifest::Symbols;
 use lookback_schemas::recording::Recording;
@@ -29,14 +36,19 @@ use lookback_schemas::{Error, TableId, cell};
 use crate::cli::{Source, SourceArgs};
 use crate::lifetimes::{Detail, Lifetimes};
 use crate::losses::missing;
+use crate::memleak::is_recorded;
 use crate::processes::known;
-use crate::render::{Column, Format, Value, escaped};
+use crate::render::{Column, Format, Output, OutputArgs, Value, escaped};
 use crate::scope::{Scope, ScopeArgs};
 use crate::stacks::{Frame, Stacks};
+use crate::tally::ThreadsArgs;
+use crate::window::WindowArgs;
 
 /// Shown below the help.
 pub const EXAMPLE: &str = "Examples:\n  analyze flamegraph web1.lookback -o flamegraph.svg\n  \
-                           analyze flamegraph web1.lookback --pid 4711 --folded | sort -nrk2\n\n\
+                           analyze flamegraph web1.lookback --pid 4711 --folded | sort -nrk2\n  \
+                           analyze flamegraph web1.lookback --weight outstanding --at 30s -o heap.svg\n  \
+                           analyze flamegraph web1.lookback --weight outstanding --diff-at 30s -o grown.svg\n\n\
                            Without -o the SVG goes to the standard output, or, where that is a \
                            terminal, into flamegraph.svg.";
 
@@ -49,6 +61,21 @@ pub struct FlamegraphArgs {
     /// Which processes.
     #[command(flatten)]
     pub scope: ScopeArgs,
+    /// What the graph is of
+    #[arg(long, value_enum, default_value_t = Weight::Cpu)]
+    pub weight: Weight,
+    /// Memory at this instant: the forms of --since [default: the end]
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<String>,
+    /// What has changed since this instant, of memory
+    #[arg(long, value_name = "TIME", conflicts_with = "diff")]
+    pub diff_at: Option<String>,
+    /// What has changed since this other recording
+    #[arg(long, value_name = "RECORDING")]
+    pub diff: Option<PathBuf>,
+    /// How many threads read.
+    #[command(flatten)]
+    pub threads: ThreadsArgs,
     /// Only user frames; samples without any are left out
     #[arg(long, conflicts_with = "kernel")]
     pub user: bool,
@@ -71,9 +98,102 @@ pub struct FlamegraphArgs {
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(100..=100_000))]
     pub width: Option<u32>,
     /// Colours: hot, mem, io, wakeup, java, js, perl, python, rust, red, green, blue, aqua, yellow,
-    /// purple or orange
-    #[arg(long, value_name = "PALETTE", value_parser = Palette::from_str, default_value = "hot")]
-    pub colors: Palette,
+    /// purple or orange [default: hot, of memory mem]
+    #[arg(long, value_name = "PALETTE", value_parser = Palette::from_str)]
+    pub colors: Option<Palette>,
+}
+
+/// What a flame graph is of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Weight {
+    /// CPU time.
+    #[default]
+    Cpu,
+    /// Bytes of heaps that are outstanding.
+    Outstanding,
+    /// Bytes that were allocated, freed or not.
+    Allocated,
+    /// Bytes that were live when most were.
+    Peak,
+    /// Allocations that were freed before their process made another.
+    Temporary,
+    /// Allocations that were made.
+    Count,
+}
+
+impl Weight {
+    fn table(self) -> TableId {
+        match self {
+            Weight::Cpu => TableId::Sample,
+            Weight::Outstanding
+            | Weight::Allocated
+            | Weight::Peak
+            | Weight::Temporary
+            | Weight::Count => TableId::Alloc,
+        }
+    }
+
+    /// What it counts.
+    fn unit(self, recording: &Recording) -> &'static str {
+        match self {
+            Weight::Cpu => period(recording),
+            Weight::Outstanding | Weight::Allocated | Weight::Peak => "bytes",
+            Weight::Temporary | Weight::Count => "allocations",
+        }
+    }
+
+    fn title(self, args: &FlamegraphArgs) -> &'static str {
+        match (self, args.user, args.kernel) {
+            (Weight::Cpu, true, _) => "User CPU time",
+            (Weight::Cpu, _, true) => "Kernel CPU time",
+            (Weight::Cpu, false, false) => "CPU time",
+            (Weight::Outstanding, _, _) => "Outstanding memory",
+            (Weight::Allocated, _, _) => "Allocated memory",
+            (Weight::Peak, _, _) => "Memory at the peak",
+            (Weight::Temporary, _, _) => "Temporary allocations",
+            (Weight::Count, _, _) => "Allocations",
+        }
+    }
+}
+
+/// Folded stacks with their sums, in order.
+type Folded = BTreeMap<String, Sum>;
+
+fn fold(
+    args: &FlamegraphArgs,
+    source: &Source,
+    scope: &Scope,
+    at: Option<&str>,
+) -> anyhow::Result<Folded> {
+    if args.weight != Weight::Cpu {
+        return memory::collapse(args, source, scope, at);
+    }
+    scope.check(TableId::Sample)?;
+    collapse(args, source, scope)
+}
+
+/// The graph to compare with, if there is one.
+fn before(args: &FlamegraphArgs, source: &Source, scope: &Scope) -> anyhow::Result<Option<Folded>> {
+    if let Some(other) = &args.diff {
+        let recording = other.clone();
+        let (window, output) = (WindowArgs::default(), OutputArgs::default());
+        let other = Source::open(&SourceArgs { recording, window, output })?;
+        let scope = Scope::new(&args.scope, &other.recording)?;
+        return fold(args, &other, &scope, None).map(Some);
+    }
+    let at = args.diff_at.as_deref();
+    at.map(|at| fold(args, source, scope, Some(at))).transpose()
+}
+
+/// A line of the folded form: of two graphs with both weights, as `difffolded.pl` writes it.
+fn lines(stacks: &Folded, before: Option<&Folded>) -> Vec<String> {
+    let Some(before) = before else {
+        return stacks.iter().map(|(stack, sum)| format!("{stack} {}", sum.weight)).collect();
+    };
+    let weight = |of: &Folded, stack: &String| of.get(stack).map_or(0, |sum| sum.weight);
+    let all: BTreeSet<&String> = before.keys().chain(stacks.keys()).collect();
+    let line = |stack| format!("{stack} {} {}", weight(before, stack), weight(stacks, stack));
+    all.into_iter().map(line).collect()
 }
 
 /// Prints the report.
@@ -83,9 +203,13 @@ pub struct FlamegraphArgs {
 pub fn run(args: &FlamegraphArgs) -> anyhow::Result<()> {
     let mut source = Source::open(&args.source)?;
     let scope = Scope::new(&args.scope, &source.recording)?;
-    scope.check(TableId::Sample)?;
-    let stacks = collapse(args, &source, &scope)?;
-    let heading = source.heading(&[TableId::Sample]);
+    let table = args.weight.table();
+    if args.weight == Weight::Cpu && (args.at.is_some() || args.diff_at.is_some()) {
+        bail!("--at and --diff-at are about memory: take --weight outstanding");
+    }
+    let stacks = fold(args, &source, &scope, args.at.as_deref())?;
+    let before = before(args, &source, &scope)?;
+    let heading = source.heading(&[table]);
     match source.recording.manifest().symbols {
         Symbols::Resolved => {}
         Symbols::Pending | Symbols::Skipped => {
@@ -93,36 +217,28 @@ pub fn run(args: &FlamegraphArgs) -> anyhow::Result<()> {
         }
     }
     if source.args.format != Format::Table && !args.folded {
-        let mut output = source.begin(&[TableId::Sample])?;
-        let mut rows = output.rows(vec![
-            Column::new("stack", "STACK"),
-            Column::new("weight", "WEIGHT").right(),
-            Column::new("samples", "SAMPLES").right(),
-        ]);
-        for (stack, sum) in &stacks {
-            let frames = stack.split(';').map(str::to_owned).collect();
-            let samples = i64::try_from(sum.samples).unwrap_or(i64::MAX);
-            rows.row(&[Value::Texts(frames), Value::Int(sum.weight), Value::Int(samples)])?;
-        }
-        rows.end()?;
+        let mut output = source.begin(&[table])?;
+        rows(args, &mut output, &stacks, before.as_ref())?;
         return output.finish();
     }
     heading.warn();
+    let lines = lines(&stacks, before.as_ref());
     if args.folded {
         let mut output = source.output()?;
-        for (stack, sum) in &stacks {
-            output.line(&format!("{stack} {}", sum.weight))?;
-        }
+        lines.iter().try_for_each(|line| output.line(line))?;
         return output.finish();
     }
-    if stacks.is_empty() {
-        bail!(
-            "{}: there is no sample in this window and of these processes",
-            source.recording.directory().display()
-        );
+    if lines.is_empty() {
+        return nothing(args, &source);
     }
     let mut svg = Vec::new();
-    draw(args, &source, &heading, &stacks, &mut svg).context("drawing the flame graph")?;
+    let all = [Some(&stacks), before.as_ref()];
+    let mut sums = all.into_iter().flatten().flat_map(BTreeMap::values);
+    let total = sums.try_fold(0_i64, |total, sum| total.checked_add(sum.weight));
+    if total.is_none() {
+        bail!("the weights add up to more than 64 bits hold");
+    }
+    draw(args, &source, &heading, &lines, &mut svg).context("drawing the flame graph")?;
     if source.args.output.is_none() && std::io::IsTerminal::is_terminal(&std::io::stdout()) {
         source.args.output = Some("flamegraph.svg".into());
         eprintln!("analyze: the flame graph is in flamegraph.svg");
@@ -132,44 +248,83 @@ pub fn run(args: &FlamegraphArgs) -> anyhow::Result<()> {
     output.finish()
 }
 
+fn rows(
+    args: &FlamegraphArgs,
+    output: &mut Output,
+    stacks: &Folded,
+    before: Option<&Folded>,
+) -> anyhow::Result<()> {
+    let mut columns = vec![Column::new("stack", "STACK")];
+    columns.extend(before.map(|_| Column::new("before", "BEFORE").right()));
+    columns.push(Column::new("weight", "WEIGHT").right());
+    columns.push(match args.weight == Weight::Cpu {
+        true => Column::new("samples", "SAMPLES").right(),
+        false => Column::new("count", "COUNT").right(),
+    });
+    let mut rows = output.rows(columns);
+    let none = Folded::new();
+    let all: BTreeSet<&String> = before.unwrap_or(&none).keys().chain(stacks.keys()).collect();
+    for stack in all {
+        let sum = stacks.get(stack).copied().unwrap_or_default();
+        let frames = stack.split(';').map(str::to_owned).collect();
+        let mut row = vec![Value::Texts(frames)];
+        let weight = |of: &Folded| of.get(stack).map_or(0, |sum| sum.weight);
+        row.extend(before.map(|before| Value::Int(weight(before))));
+        row.extend([Value::Int(sum.weight), Value::count(sum.samples)]);
+        rows.row(&row)?;
+    }
+    rows.end()
+}
+
+/// Says why there is nothing to draw.
+fn nothing(args: &FlamegraphArgs, source: &Source) -> anyhow::Result<()> {
+    let recording = source.recording.directory().display();
+    if args.weight != Weight::Cpu {
+        bail!("{recording}: there is no allocation in this window and of these processes");
+    }
+    let hint = match is_recorded(&source.recording, TableId::Alloc)? {
+        true => "; there are allocations: --weight outstanding draws those",
+        false => "",
+    };
+    bail!("{recording}: there is no sample in this window and of these processes{hint}");
+}
+
 fn draw(
     args: &FlamegraphArgs,
     source: &Source,
     heading: &crate::losses::Heading,
-    stacks: &BTreeMap<String, Sum>,
+    lines: &[String],
     svg: &mut Vec<u8>,
 ) -> anyhow::Result<()> {
-    let total = stacks.values().try_fold(0_i64, |total, sum| total.checked_add(sum.weight));
-    if total.is_none() {
-        bail!("the samples' periods add up to more than 64 bits hold");
-    }
     let manifest = source.recording.manifest();
-    let title = args.title.clone().unwrap_or_else(|| {
-        let what = match (args.user, args.kernel) {
-            (true, _) => "User CPU time",
-            (_, true) => "Kernel CPU time",
-            (false, false) => "CPU time",
-        };
-        format!("{what} on {}", manifest.host.name)
-    });
+    let title = args
+        .title
+        .clone()
+        .unwrap_or_else(|| format!("{} on {}", args.weight.title(args), manifest.host.name));
     let mut options = Options::default();
     options.title = escaped(&title).into_owned();
     let said = std::iter::once(&heading.covers).chain(&heading.warnings);
     let said: Vec<&str> = said.map(String::as_str).collect();
     options.subtitle = Some(escaped(&said.join("; ")).into_owned());
-    options.count_name = unit(&source.recording).to_owned();
-    options.colors = args.colors;
+    options.count_name = args.weight.unit(&source.recording).to_owned();
+    let palette = match args.weight {
+        Weight::Cpu => BasicPalette::Hot,
+        Weight::Outstanding
+        | Weight::Allocated
+        | Weight::Peak
+        | Weight::Temporary
+        | Weight::Count => BasicPalette::Mem,
+    };
+    options.colors = args.colors.unwrap_or(Palette::Basic(palette));
     options.deterministic = true;
     options.image_width = args.width.map(|width| width as usize);
     options.direction = if args.inverted { Direction::Inverted } else { Direction::Straight };
-    let lines: Vec<String> =
-        stacks.iter().map(|(stack, sum)| format!("{stack} {}", sum.weight)).collect();
     inferno::flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), svg)?;
     Ok(())
 }
 
 /// What `period` counts: the sampling hook's name tells.
-fn unit(recording: &Recording) -> &'static str {
+fn period(recording: &Recording) -> &'static str {
     let hooks = recording.manifest().tracers.iter().flat_map(|tracer| &tracer.hooks);
     let cycles = hooks.map(|hook| &hook.hook).any(|hook| hook.contains("cycles"));
     if cycles { "cycles" } else { "ns" }
@@ -292,7 +447,7 @@ fn collapse(
 
     let mut columns = vec!["comm", "user_stack", "kernel_stack", "period", "pid"];
     columns.extend(scope.columns(TableId::Sample));
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = args.threads.count();
     let sums = recording.scan::<Sample>(source.window.range.clone()).columns(&columns).fold(
         threads,
         |sums: &mut Sums, path, batch| {
@@ -302,7 +457,9 @@ fn collapse(
         Sums::merge,
     )?;
 
-    let names = Names::read(recording, &sums)?;
+    let wanted: HashSet<i64> =
+        sums.sums.keys().flat_map(|key| [key.user, key.kernel]).flatten().collect();
+    let names = Names::read(recording, &wanted)?;
     let mut folded: BTreeMap<String, Sum> = BTreeMap::new();
     let mut stacks: HashMap<(i64, bool), Vec<String>> = HashMap::default();
     for (key, sum) in &sums.sums {
@@ -365,10 +522,8 @@ struct Names {
 
 impl Names {
     /// Reads the stacks that occur, and the names of their frames.
-    fn read(recording: &Recording, sums: &Sums) -> Result<Names, Error> {
-        let wanted: HashSet<i64> =
-            sums.sums.keys().flat_map(|key| [key.user, key.kernel]).flatten().collect();
-        let stacks = Stacks::read(recording, &wanted)?;
+    fn read(recording: &Recording, wanted: &HashSet<i64>) -> Result<Names, Error> {
+        let stacks = Stacks::read(recording, wanted)?;
         let frames = stacks.frames().map(|(id, frame)| (id, folded_calls(frame))).collect();
         Ok(Names { stacks, frames })
     }
@@ -405,7 +560,7 @@ fn folded_calls(frame: &Frame) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::folded_name;
-    use crate::made::{Made, analyze};
+    use crate::made::{Heap, Made, analyze};
 
     fn profile() -> Made {
         let made = Made::new();
@@ -507,6 +662,71 @@ mod tests {
         let error = analyze(&made, &["flamegraph"]).expect_err("there is none");
         assert!(error.to_string().contains("no sample"), "{error}");
         assert_eq!(folded(&made, &[]), Vec::<String>::new());
+    }
+
+    /// Two allocations by two stacks, of which one is freed and allocated anew by the other.
+    fn heap() -> Made {
+        let made = profile();
+        let exec = made.exec(0.5, 10, 1, &["/bin/app"]);
+        let calls = [
+            Heap::malloc(1.0, 10, 0x1000, 100, 1),
+            Heap::malloc(2.0, 10, 0x2000, 30, 3),
+            Heap::free(3.0, 10, 0x2000),
+            Heap::malloc(4.0, 10, 0x2000, 5, 1),
+        ];
+        made.rows(&[&[exec][..], &calls.map(|call| made.alloc(call))].concat());
+        made.end(5.0);
+        made
+    }
+
+    #[test]
+    fn memory_is_drawn_by_what_is_asked_of_it() {
+        let work = |weight| format!("app;main;work;inlined<1:2> {weight}");
+        let lost = |weight| format!("app;[truncated];[lost frame];[libx.so+0x1234] {weight}");
+        let of = |args: &[&str]| folded(&heap(), &[&["--weight"], args].concat());
+        assert_eq!(of(&["outstanding"]), [work("105")]);
+        assert_eq!(of(&["outstanding", "--at", "2s"]), [lost("30"), work("100")]);
+        assert_eq!(of(&["allocated"]), [lost("30"), work("105")]);
+        assert_eq!(of(&["peak"]), [lost("30"), work("100")]);
+        assert_eq!(of(&["temporary"]), [lost("1")]);
+        assert_eq!(of(&["count"]), [lost("1"), work("2")]);
+        assert_eq!(of(&["outstanding", "--comm", "nobody"]), Vec::<String>::new());
+        assert_eq!(
+            of(&["outstanding", "--diff-at", "2s"]),
+            [lost("30 0"), work("100 105")],
+            "before and now"
+        );
+        for kernel in ["--kernel", "--at=99s"] {
+            assert!(analyze(&heap(), &["flamegraph", "--weight", "peak", kernel]).is_err());
+        }
+        assert!(analyze(&heap(), &["flamegraph", "--at", "2s"]).is_err(), "of CPU time");
+    }
+
+    #[test]
+    fn two_recordings_are_compared() {
+        let (made, other) = (heap(), profile());
+        other.rows(&[other.alloc(Heap::malloc(1.0, 10, 0x1000, 7, 1))]);
+        let other = other.path().to_str().expect("temporary paths are UTF-8");
+        let args = ["--weight", "allocated", "--diff", other];
+        let lines = folded(&made, &args);
+        assert!(lines.contains(&"app;main;work;inlined<1:2> 0 105".to_owned()), "{lines:?}");
+        assert!(lines.contains(&"[unknown];main;work;inlined<1:2> 7 0".to_owned()), "{lines:?}");
+        let svg = analyze(&made, &[&["flamegraph"], &args[..]].concat()).expect("it is whole");
+        assert!(svg.contains("Allocated memory on web1") && svg.contains("105 bytes"), "{svg}");
+        let csv = analyze(&made, &[&["flamegraph", "--format", "csv"], &args[..]].concat());
+        assert!(csv.expect("it is whole").starts_with("stack,before,weight,count\n"));
+        assert!(folded(&made, &["--diff", other]).iter().all(|line| {
+            let weights: Vec<&str> = line.rsplit(' ').take(2).collect();
+            weights[0] == weights[1]
+        }));
+    }
+
+    #[test]
+    fn without_samples_allocations_are_pointed_to() {
+        let made = Made::new();
+        made.rows(&[made.alloc(Heap::malloc(1.0, 10, 0x1000, 7, 1))]);
+        let error = analyze(&made, &["flamegraph"]).expect_err("there is no sample");
+        assert!(error.to_string().contains("--weight outstanding draws those"), "{error}");
     }
 
     #[test]

@@ -81,12 +81,21 @@ pub fn run(args: &HistogramArgs) -> anyhow::Result<()> {
         summary: args.summary,
     };
     let group = |(key, values): (Key, Values)| Group {
-        title: by.map(|by| format!("{} = {}", by.name, key.text())),
+        title: by.map(|by| format!("{} = {}", by.name, text(args.table, by, &key))),
         keys: by.map(|_| key.value()).into_iter().collect(),
         values,
     };
     report.print(&mut output, groups.into_iter().map(group).collect())?;
     output.finish()
+}
+
+/// The key as a title says it: codes by their names, where they have one.
+fn text(table: TableId, by: &Column, key: &Key) -> String {
+    let code = key.number().and_then(|code| i32::try_from(code).ok());
+    match (crate::codes::names_of(table, by.name), code) {
+        (Some(name), Some(code)) => name(code).into_owned(),
+        (Some(_) | None, Some(_) | None) => key.text(),
+    }
 }
 
 fn scale(args: &HistogramArgs, column: &Column) -> anyhow::Result<Scale> {

@@ -10,10 +10,10 @@ use arrow::datatypes::Int64Type;
 use lookback_schemas::TableId;
 use parquet::arrow::ArrowWriter;
 
-use crate::made::{Kernel, Made, analyze, analyze_at};
+use crate::made::{Heap, Kernel, Made, Mapping, analyze, analyze_at};
 
 /// Every command, with the options that read differently.
-const COMMANDS: [&[&str]; 39] = [
+const COMMANDS: [&[&str]; 45] = [
     &["info"],
     &["check"],
     &["processes"],
@@ -48,6 +48,12 @@ const COMMANDS: [&[&str]; 39] = [
     &["memleak"],
     &["memleak", "--by-cache", "--cgroup", "5"],
     &["memleak", "--lifetimes"],
+    &["memleak", "--peak", "--inherited", "--by-process"],
+    &["memleak", "--temporary", "--within", "1ms"],
+    &["memleak", "--timeline", "--uid", "0"],
+    &["memleak", "--sizes"],
+    &["memleak", "--by-thread", "--older", "1s", "--threads", "3"],
+    &["flamegraph", "--weight", "outstanding", "--folded"],
     &["flamegraph"],
     &["flamegraph", "--folded", "--pid", "10", "--follow"],
     &["histogram", "exit", "duration", "--by", "comm"],
@@ -87,6 +93,11 @@ fn everything() -> Made {
                 pid: 10,
             }),
             made.kfree(time + 0.5, 1, 3, Some(1)),
+            made.alloc(Heap::malloc(time + 0.4, 10, 16, 9, 1)),
+            made.alloc(Heap::realloc(time + 0.5, 10, (Some(16), Some(32)), 99, 1)),
+            made.alloc(Heap::free(time + 0.6, 10, 32)),
+            made.vm(Mapping::mmap(time + 0.4, 10, 0, 9, 1)),
+            made.vm(Mapping::mremap(time + 0.5, 10, (0, 9), (4, 2), 1)),
             made.stack(1, &[10, 11], false),
             made.stack(2, &[20], false),
             made.frame(10, false, Some("/bin/a"), Some(16)),
@@ -291,6 +302,16 @@ fn hostile_numbers_do_not_overflow() {
     let kalloc = |seconds, kind, bytes| {
         made.kalloc(&Kernel { seconds, kind, address: -9, bytes, stack: i64::MIN + 1, pid: -1 })
     };
+    let heap = |seconds, function, (address, old), (bytes, stands_for)| {
+        let (old, stands_for, duration) = (Some(old), Some(stands_for), Some(i64::MAX));
+        let call = Heap::malloc(seconds, -1, address, bytes, i64::MIN + 1);
+        made.alloc(Heap { function, old, stands_for, duration, ..call })
+    };
+    let vm = |seconds, call, (address, bytes), (old, old_bytes)| {
+        let (old, old_bytes, flags) = (Some(old), Some(old_bytes), Some(i32::MAX ^ 4));
+        let mapping = Mapping::mmap(seconds, -1, address, bytes, 1);
+        made.vm(Mapping { call, old, old_bytes, flags, ..mapping })
+    };
     made.rows(&[
         made.fork(-far, i32::MIN, i32::MAX),
         made.exit(6_000_000_000.0, i32::MIN, i32::MIN, -far, Err(i32::MAX)),
@@ -319,9 +340,26 @@ fn hostile_numbers_do_not_overflow() {
         kalloc(far, i32::MIN, 0),
         made.kfree(far, 1, -1, Some(i64::MIN + 1)),
         made.kfree(far, 1, i64::MAX, Some(i64::MAX)),
+        made.fork_in(far, -1, -1, Some(-1)),
+        made.fork_in(far, -2, -1, Some(i32::MAX)),
+        heap(-far, 0, (-1, -1), (i64::MAX, i64::MAX)),
+        heap(far, 2, (-1, -1), (i64::MIN + 1, i64::MIN + 1)),
+        heap(far, 2, (-1, i64::MAX), (-1, -1)),
+        heap(far, 3, (i64::MAX, i64::MAX), (i64::MAX, i64::MAX)),
+        heap(0.0, 0, (1, 1), (1, i64::MAX)),
+        heap(0.0, 11, (i64::MIN + 1, 0), (0, 0)),
+        heap(0.0, i32::MAX, (0, 0), (0, 0)),
+        vm(-far, 0, (-1, i64::MAX), (0, 0)),
+        vm(far, 1, (i64::MIN + 1, i64::MIN + 1), (0, 0)),
+        vm(far, 2, (-1, -1), (i64::MAX, i64::MAX)),
+        vm(far, 2, (-9, i64::MAX), (i64::MAX, i64::MAX)),
+        vm(far, 3, (i64::MIN + 1, 0), (i64::MAX, 0)),
+        vm(far, i32::MIN, (0, 0), (0, 0)),
         made.loss("fork", "\x1b[31m", i64::MAX, -far, 6_000_000_000.0),
         made.loss("fork", "\x1b[31m", i64::MAX, far, -far),
     ]);
     assert_eq!(survive(made.path()), 1, "only the flame graph has nothing to draw");
+    let wide = analyze(&made, &["memleak", "--peak", "--min-size", "1"]);
+    assert!(wide.is_ok(), "sums that do not fit: {wide:?}");
     assert!(!analyze(&made, &["info"]).expect("it opens").contains('\x1b'));
 }

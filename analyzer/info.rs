@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use lookback_schemas::TableId;
-use lookback_schemas::manifest::{Manifest, Symbols};
+use lookback_schemas::manifest::{Manifest, Probe, Symbols};
 
 use crate::cli::{Source, SourceArgs};
 use crate::losses::{Missing, missing};
@@ -114,6 +114,7 @@ fn facts(source: &Source, manifest: &Manifest) -> Vec<(&'static str, String)> {
             None => format!("{}: {}", tracer.name, hooks.join(", ")),
         };
         facts.push(("tracer", what));
+        facts.extend(probes(&tracer.probes).into_iter().map(|probes| ("probes", probes)));
     }
     let span = source.window.span;
     let time = |ns| crate::render::utc(ns);
@@ -196,10 +197,52 @@ fn filters(manifest: &Manifest) -> String {
     if !filters.denied.is_empty() {
         said.push(format!("connects refused to {}", filters.denied.join(", ")));
     }
+    if filters.alloc_sample > 0 {
+        let rate = size(filters.alloc_sample);
+        said.push(format!("one user allocation for about {rate}"));
+    }
+    if filters.no_alloc_stacks {
+        said.push("no stacks of user allocations".to_owned());
+    }
+    if filters.alloc_follow {
+        said.push("allocations of children too".to_owned());
+    }
+    if filters.min_size > 0 {
+        said.push(format!("no allocations under {}", size(filters.min_size)));
+    }
+    if filters.max_size > 0 {
+        said.push(format!("no allocations over {}", size(filters.max_size)));
+    }
     if filters.frequency > 0 {
         said.push(format!("{} samples per second and CPU", filters.frequency));
     }
     if said.is_empty() { "none: every process".to_owned() } else { said.join("; ") }
+}
+
+/// A line for each file with probes: how many, what they cost, and whether they were late.
+fn probes(probes: &[Probe]) -> Vec<String> {
+    let mut files: Vec<&str> = probes.iter().map(|probe| probe.file.as_str()).collect();
+    files.dedup();
+    let line = |file: &str| {
+        let of_file = || probes.iter().filter(|probe| probe.file == file);
+        let mut said = vec![format!("{} in {file}", of_file().count())];
+        let mut kinds: Vec<&str> = of_file().map(|probe| probe.kind.as_str()).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        for kind in kinds {
+            let costs = of_file().filter(|probe| probe.kind == kind).map(|probe| probe.cost);
+            let cost = match costs.clone().flatten().max() {
+                Some(cost) => format!(" (up to {} a hit)", crate::render::duration(cost)),
+                None => String::new(),
+            };
+            said.push(format!("{} {kind}{cost}", costs.count()));
+        }
+        if of_file().any(|probe| probe.late.is_some()) {
+            said.push("attached after it was mapped".to_owned());
+        }
+        said.join(", ")
+    };
+    files.into_iter().map(line).collect()
 }
 
 fn tables(output: &mut Output, sizes: &[Size]) -> anyhow::Result<()> {

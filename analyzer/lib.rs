@@ -12,8 +12,9 @@
 //!
 //! They share how a recording is narrowed down ([`window`] in time, [`scope`] to processes), how
 //! its rows are put into order ([`timeline`]) or added up ([`tally`], [`distribution`]), who a pid
-//! was at a time ([`lifetimes`]), what memory was held ([`blocks`]), what stacks are called
-//! ([`stacks`]), what is missing ([`losses`]), and how rows are printed ([`render`]).
+//! was at a time ([`lifetimes`]), what memory was held ([`blocks`], [`heap`], [`mapped`]) in which
+//! address space ([`spaces`]) and what it adds up to ([`sites`]), what stacks are called ([`stacks`]),
+//! what is missing ([`losses`]), and how rows are printed ([`render`]).
 #![cfg(feature = "analyze")]
 #![warn(missing_docs)]
 
@@ -25,20 +26,25 @@ pub mod codes;
 pub mod distribution;
 pub mod files;
 pub mod flamegraph;
+pub mod heap;
 pub mod histogram;
 pub mod info;
 pub mod irqs;
 pub mod lifetimes;
 pub mod losses;
 pub mod lsm;
+pub mod mapped;
 pub mod memleak;
 pub mod opens;
 pub mod processes;
 pub mod render;
 pub mod repair;
+pub mod replay;
 pub mod runqlat;
 pub mod scope;
 pub mod signals;
+pub mod sites;
+pub mod spaces;
 pub mod stacks;
 pub mod syscalls;
 pub mod tally;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use arrow::compute::concat_batches;
 use arrow::record_batch::RecordBatch;
 use lookback_schemas::cell::{RowBuilder as _, Source};
-use lookback_schemas::manifest::{End, Hook, Host, Manifest, Total, Tracer};
+use lookback_schemas::manifest::{End, Filters, Hook, Host, Manifest, Probe, Total, Tracer};
 use lookback_schemas::recording::Recording;
 use lookback_schemas::segment::{Rotation, TableWriter};
 use lookback_schemas::tables::*;
@@ -33,6 +33,9 @@ pub struct Made {
     directory: tempfile::TempDir,
     writers: RefCell<BTreeMap<TableId, TableWriter>>,
     rows: RefCell<BTreeMap<TableId, u64>>,
+    filters: RefCell<Filters>,
+    /// The probes of the tracer `alloc`, which is there if there are any.
+    probes: RefCell<Vec<Probe>>,
 }
 
 /// Memory that the kernel allocates.
@@ -44,6 +47,132 @@ pub struct Kernel {
     pub bytes: i64,
     pub stack: i64,
     pub pid: i32,
+}
+
+/// A call of an allocator.
+#[derive(Clone, Copy)]
+pub struct Heap {
+    pub seconds: f64,
+    /// Nanoseconds after that.
+    pub ns: i64,
+    pub pid: i32,
+    pub tid: i32,
+    pub function: i32,
+    pub address: Option<i64>,
+    pub old: Option<i64>,
+    pub bytes: Option<i64>,
+    pub stands_for: Option<i64>,
+    pub stack: i64,
+    pub duration: Option<i64>,
+}
+
+impl Heap {
+    pub fn malloc(seconds: f64, pid: i32, address: i64, bytes: i64, stack: i64) -> Heap {
+        Heap {
+            seconds,
+            ns: 0,
+            pid,
+            tid: pid,
+            function: 0,
+            address: Some(address),
+            old: None,
+            bytes: Some(bytes),
+            stands_for: None,
+            stack,
+            duration: None,
+        }
+    }
+
+    pub fn free(seconds: f64, pid: i32, address: i64) -> Heap {
+        Heap {
+            function: 11,
+            bytes: None,
+            stack: i64::MIN,
+            ..Heap::malloc(seconds, pid, address, 0, 0)
+        }
+    }
+
+    /// A `realloc` that took 1 ms.
+    pub fn realloc(
+        seconds: f64,
+        pid: i32,
+        (old, new): (Option<i64>, Option<i64>),
+        bytes: i64,
+        stack: i64,
+    ) -> Heap {
+        Heap {
+            function: 2,
+            address: new,
+            old,
+            duration: Some(1_000_000),
+            ..Heap::malloc(seconds, pid, 0, bytes, stack)
+        }
+    }
+}
+
+/// A call that changes what is mapped.
+#[derive(Clone, Copy)]
+pub struct Mapping {
+    pub seconds: f64,
+    /// Nanoseconds after that.
+    pub ns: i64,
+    pub pid: i32,
+    pub call: i32,
+    pub address: Option<i64>,
+    pub bytes: Option<i64>,
+    pub old: Option<i64>,
+    pub old_bytes: Option<i64>,
+    pub flags: Option<i32>,
+    pub error: Option<i32>,
+    pub stack: i64,
+}
+
+impl Mapping {
+    pub fn mmap(seconds: f64, pid: i32, address: i64, bytes: i64, stack: i64) -> Mapping {
+        Mapping {
+            seconds,
+            ns: 0,
+            pid,
+            call: 0,
+            address: Some(address),
+            bytes: Some(bytes),
+            old: None,
+            old_bytes: None,
+            flags: Some(0x22),
+            error: None,
+            stack,
+        }
+    }
+
+    pub fn munmap(seconds: f64, pid: i32, address: i64, bytes: i64) -> Mapping {
+        Mapping { call: 1, flags: None, ..Mapping::mmap(seconds, pid, address, bytes, i64::MIN) }
+    }
+
+    pub fn mremap(
+        seconds: f64,
+        pid: i32,
+        (old, old_bytes): (i64, i64),
+        (address, bytes): (i64, i64),
+        stack: i64,
+    ) -> Mapping {
+        Mapping {
+            call: 2,
+            old: Some(old),
+            old_bytes: Some(old_bytes),
+            flags: Some(1),
+            ..Mapping::mmap(seconds, pid, address, bytes, stack)
+        }
+    }
+
+    pub fn brk(seconds: f64, pid: i32, (old, new): (i64, i64), stack: i64) -> Mapping {
+        Mapping {
+            call: 3,
+            bytes: None,
+            old: Some(old),
+            flags: None,
+            ..Mapping::mmap(seconds, pid, new, 0, stack)
+        }
+    }
 }
 
 /// Collects what a writer is given.
@@ -142,9 +271,23 @@ impl Made {
             directory: tempfile::tempdir().expect("tests may write temporary files"),
             writers: RefCell::default(),
             rows: RefCell::default(),
+            filters: RefCell::default(),
+            probes: RefCell::default(),
         };
         made.write_manifest(None);
         made
+    }
+
+    /// What was left out.
+    pub fn filter(&self, filters: Filters) {
+        *self.filters.borrow_mut() = filters;
+        self.write_manifest(None);
+    }
+
+    /// The probes of the tracer `alloc`.
+    pub fn probe(&self, probes: Vec<Probe>) {
+        *self.probes.borrow_mut() = probes;
+        self.write_manifest(None);
     }
 
     pub fn path(&self) -> &Path {
@@ -161,7 +304,14 @@ impl Made {
             let seen = table.c_struct().map(|_| *rows);
             (table.name().to_owned(), Total { seen, rows: *rows, lost: 0 })
         });
-        Manifest {
+        let probes = self.probes.borrow().clone();
+        let alloc = (!probes.is_empty()).then(|| Tracer {
+            name: "alloc".to_owned(),
+            tables: vec!["alloc".to_owned()],
+            probes,
+            ..Tracer::default()
+        });
+        let mut manifest = Manifest {
             format: lookback_schemas::FORMAT_VERSION,
             recorder: "0.1.0".to_owned(),
             host: Host {
@@ -194,8 +344,11 @@ impl Made {
                 },
             ],
             totals: totals.collect(),
+            filters: self.filters.borrow().clone(),
             ..Manifest::default()
-        }
+        };
+        manifest.tracers.extend(alloc);
+        manifest
     }
 
     fn write_manifest(&self, ended: Option<End>) {
@@ -235,6 +388,11 @@ impl Made {
     }
 
     pub fn fork(&self, seconds: f64, pid: i32, ppid: i32) -> Row {
+        self.fork_in(seconds, pid, ppid, Some(pid))
+    }
+
+    /// A fork into the memory of `memory_of`.
+    pub fn fork_in(&self, seconds: f64, pid: i32, ppid: i32, memory_of: Option<i32>) -> Row {
         let fork = Fork {
             header: Header::default(),
             ts: Monotonic(at(seconds)),
@@ -244,7 +402,7 @@ impl Made {
             uid: 1000,
             cgroup: Maybe(i64::MIN),
             comm: comm("parent"),
-            memory_of: Maybe(pid),
+            memory_of: known(memory_of, i32::MIN),
             own_pid: Maybe(pid),
         };
         row(fork, &[])
@@ -677,6 +835,46 @@ impl Made {
         row(kalloc, &[])
     }
 
+    pub fn alloc(&self, call: Heap) -> Row {
+        let alloc = Alloc {
+            header: Header::default(),
+            ts: Monotonic(at(call.seconds) + call.ns),
+            duration: known(call.duration, i64::MIN),
+            address: known(call.address, i64::MIN),
+            old: known(call.old, i64::MIN),
+            bytes: known(call.bytes, i64::MIN),
+            stands_for: known(call.stands_for, i64::MIN),
+            stack: StackHash(call.stack),
+            function: call.function,
+            pid: call.pid,
+            tid: call.tid,
+            cpu: 0,
+        };
+        row(alloc, &[])
+    }
+
+    pub fn vm(&self, call: Mapping) -> Row {
+        let vm = Vm {
+            header: Header::default(),
+            ts: Monotonic(at(call.seconds) + call.ns),
+            duration: 900,
+            address: known(call.address, i64::MIN),
+            bytes: known(call.bytes, i64::MIN),
+            old: known(call.old, i64::MIN),
+            old_bytes: known(call.old_bytes, i64::MIN),
+            stack: StackHash(call.stack),
+            call: call.call,
+            flags: known(call.flags, i32::MIN),
+            protection: Maybe(3),
+            fd: Maybe(i32::MIN),
+            error: known(call.error, i32::MIN),
+            pid: call.pid,
+            tid: call.pid,
+            cpu: 0,
+        };
+        row(vm, &[])
+    }
+
     pub fn sample(
         &self,
         seconds: f64,
@@ -716,6 +914,12 @@ impl Made {
     pub fn symbol(&self, frame: i64, depth: i32, name: &str) -> Row {
         let (name, offset, file, line) = (name.to_owned(), Some(4), None, None);
         row(Symbol { frame, depth, name, offset, file, line }, &[])
+    }
+
+    /// A function whose source is known.
+    pub fn symbol_at(&self, frame: i64, name: &str, file: &str, line: i32) -> Row {
+        let (name, file, line) = (name.to_owned(), Some(file.to_owned()), Some(line));
+        row(Symbol { frame, depth: 0, name, offset: Some(4), file, line }, &[])
     }
 
     pub fn clock(&self, seconds: f64) -> Row {

@@ -1,39 +1,49 @@
-//! Memory that the kernel allocated for itself and did not free.
+//! Memory that was allocated and not freed: by programs, and by the kernel for itself.
 //!
 //! bcc's memleak keeps the outstanding blocks in a map while it traces, and prints that map. Here
-//! every allocation and free is in the recording, and the map is [replayed](crate::blocks): so it
+//! every allocation and free is in the recording, and the map is [replayed](crate::replay): so it
 //! can be seen at any instant, and what is asked of it can be decided afterwards. What grows
 //! between two instants of steady work, or is older than the work that it was for, is a leak.
 //!
-//! Slabs, pages and memory of each CPU are separate worlds. A slab is made of pages, so their bytes
-//! would count twice if they were added up; each has its own section and its own total.
+//! Heaps are made of mapped memory, slabs of pages: if their bytes were added up they would count
+//! twice. So each kind of memory has its own section and its own total.
 //!
 //! Filters choose allocations: by the process that made them, and by their size. A free belongs to
-//! its block whoever frees, since RCU and interrupts free most.
+//! its block whoever frees: another thread, or in the kernel an interrupt.
 
-mod memory;
+mod kernel;
+mod notes;
+mod over_time;
+mod peak;
 mod print;
+mod section;
+mod temporary;
+mod user;
 
-use std::ops::ControlFlow;
+use std::collections::BTreeMap;
 
-use ahash::HashMap;
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use lookback_schemas::TableId;
 
-use self::memory::{Events, Memory, Section};
-use self::print::{Ranked, Report, lifetimes, print};
+use self::kernel::Memory;
+pub(crate) use self::notes::is_recorded;
+use self::print::{histograms, print};
+use self::section::Reports;
+use self::user::User;
 use crate::cli::{Source, SourceArgs};
-use crate::losses::{Missing, missing};
-use crate::render::{Format, Output, thousands};
+use crate::distribution::{Scale, Unit, Values};
+use crate::heap::shard::Within;
+use crate::render::Output;
+use crate::replay::Instants;
 use crate::scope::{Scope, ScopeArgs};
-use crate::tally::Projection as _;
-use crate::timeline;
+use crate::tally::ThreadsArgs;
 use crate::window;
 
 /// Shown below the help.
 pub const EXAMPLE: &str = "Examples:\n  analyze memleak web1.lookback --older 30s --top 5\n  \
-                           analyze memleak web1.lookback --between 60s 120s --kind slab\n  \
+                           analyze memleak web1.lookback --between 60s 120s --kind heap\n  \
+                           analyze memleak web1.lookback --peak\n  \
                            analyze memleak web1.lookback --by-cache --every 10s --format csv";
 
 /// Options of `analyze memleak`.
@@ -45,20 +55,43 @@ pub struct MemleakArgs {
     /// Which processes.
     #[command(flatten)]
     pub scope: ScopeArgs,
+    /// How many threads replay.
+    #[command(flatten)]
+    pub threads: ThreadsArgs,
     /// What is outstanding at this instant: the forms of --since [default: the end]
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["between", "peak", "timeline"])]
     pub at: Option<String>,
     /// A report after each of these steps, such as `10s`, and at the end
-    #[arg(long, value_name = "STEP", value_parser = window::length, conflicts_with = "at")]
+    #[arg(long, value_name = "STEP", value_parser = window::length,
+          conflicts_with_all = ["at", "between", "lifetimes", "sizes", "peak", "temporary"])]
     pub every: Option<i64>,
+    /// Only so many reports
+    #[arg(long, value_name = "N", requires = "every", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
     /// How much more is outstanding at the second instant than at the first
-    #[arg(long, num_args = 2, value_names = ["TIME", "TIME"], conflicts_with_all = ["at", "every"])]
+    #[arg(long, num_args = 2, value_names = ["TIME", "TIME"], group = "question")]
     pub between: Option<Vec<String>>,
     /// How long the blocks lived that were freed, as histograms
-    #[arg(long, conflicts_with_all = ["every", "between", "combined_only", "by_cache", "by_process"])]
+    #[arg(long, group = "question")]
     pub lifetimes: bool,
+    /// What sizes were asked for, as histograms
+    #[arg(long, group = "question")]
+    pub sizes: bool,
+    /// When most bytes of the heap were live, and what they were
+    #[arg(long, group = "question")]
+    pub peak: bool,
+    /// Allocations of the heap that were freed at once
+    #[arg(long, group = "question")]
+    pub temporary: bool,
+    /// What --temporary calls at once: before its process has made so many more allocations, or after
+    /// such a time, as `1ms`
+    #[arg(long, value_name = "N|TIME", requires = "temporary", value_parser = within, default_value = "1")]
+    pub within: Within,
+    /// The heap and mapped memory over time, in 60 steps, or those of --every
+    #[arg(long, group = "question")]
+    pub timeline: bool,
     /// Only blocks that have lived so long at that instant, such as `500ms`
-    #[arg(long, value_name = "AGE", value_parser = window::length)]
+    #[arg(long, value_name = "AGE", value_parser = window::length, conflicts_with_all = ["peak", "temporary", "timeline"])]
     pub older: Option<i64>,
     /// Only allocations of at least so many bytes
     #[arg(long, value_name = "BYTES")]
@@ -70,14 +103,20 @@ pub struct MemleakArgs {
     #[arg(long, value_enum)]
     pub kind: Vec<Kind>,
     /// Only the totals, without stacks
-    #[arg(long, conflicts_with = "by_cache")]
+    #[arg(long, conflicts_with_all = ["by_cache", "lifetimes", "sizes"])]
     pub combined_only: bool,
     /// Slab memory by the name of its cache, where the kernel told it
-    #[arg(long)]
+    #[arg(long, conflicts_with = "question")]
     pub by_cache: bool,
     /// Each process that allocated by itself
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["lifetimes", "sizes"])]
     pub by_process: bool,
+    /// Each thread that allocated by itself
+    #[arg(long, conflicts_with_all = ["lifetimes", "sizes", "by_cache"])]
+    pub by_thread: bool,
+    /// Count what a forked child has from its parent in both
+    #[arg(long)]
+    pub inherited: bool,
     /// So many stacks of each kind of memory
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub top: usize,
@@ -86,29 +125,50 @@ pub struct MemleakArgs {
     pub sort: Sort,
 }
 
-/// The kinds of kernel memory. The numbers are those of the column `kind`.
+/// The kinds of memory, in the order of their sections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ValueEnum)]
 pub enum Kind {
-    /// Objects of the slab allocator: kmalloc and `kmem_cache_alloc`.
-    Slab = 0,
-    /// Pages.
-    Pages = 1,
-    /// Memory that each CPU has its own copy of.
-    Percpu = 2,
+    /// What programs asked their allocators for.
+    Heap,
+    /// What programs have mapped.
+    Vm,
+    /// Objects of the kernel's slab allocator: kmalloc and `kmem_cache_alloc`.
+    Slab,
+    /// The kernel's pages.
+    Pages,
+    /// Memory of the kernel that each CPU has its own copy of.
+    Percpu,
 }
 
 impl Kind {
-    const ALL: [Kind; 3] = [Kind::Slab, Kind::Pages, Kind::Percpu];
+    const ALL: [Kind; 5] = [Kind::Heap, Kind::Vm, Kind::Slab, Kind::Pages, Kind::Percpu];
 
+    /// The kind of kernel memory with this number in the column `kind`.
     fn from_code(code: i32) -> Option<Kind> {
-        Kind::ALL.into_iter().find(|kind| *kind as i32 == code)
+        match code {
+            0 => Some(Kind::Slab),
+            1 => Some(Kind::Pages),
+            2 => Some(Kind::Percpu),
+            _ => None,
+        }
     }
 
     fn name(self) -> &'static str {
         match self {
+            Kind::Heap => "heap",
+            Kind::Vm => "vm",
             Kind::Slab => "slab",
             Kind::Pages => "pages",
             Kind::Percpu => "percpu",
+        }
+    }
+
+    /// The table that tells of it.
+    fn table(self) -> TableId {
+        match self {
+            Kind::Heap => TableId::Alloc,
+            Kind::Vm => TableId::Vm,
+            Kind::Slab | Kind::Pages | Kind::Percpu => TableId::Kalloc,
         }
     }
 }
@@ -123,17 +183,33 @@ pub enum Sort {
     Count,
 }
 
+/// Reads the value of --within.
+///
+/// # Errors
+/// If it is neither a number nor a length of time.
+pub fn within(text: &str) -> Result<Within, String> {
+    match text.parse() {
+        Ok(allocations) => Ok(Within::Allocations(allocations)),
+        Err(_) => window::length(text).map(Within::Time),
+    }
+}
+
 impl MemleakArgs {
+    /// The kinds that were asked for.
     fn kinds(&self) -> Vec<Kind> {
-        let asked = |kind: &Kind| match self.by_cache {
-            true => *kind == Kind::Slab,
-            false => self.kind.is_empty() || self.kind.contains(kind),
+        let user_only = self.by_thread || self.sizes;
+        let asked = |kind: &Kind| {
+            if self.by_cache {
+                return *kind == Kind::Slab;
+            }
+            let chosen = self.kind.is_empty() || self.kind.contains(kind);
+            chosen && !(user_only && kind.table() == TableId::Kalloc)
         };
         Kind::ALL.into_iter().filter(asked).collect()
     }
 
     fn with_stacks(&self) -> bool {
-        !self.combined_only && !self.by_cache
+        !self.combined_only && !self.by_cache && !self.lifetimes && !self.sizes && !self.timeline
     }
 
     fn admits_size(&self, bytes: u64) -> bool {
@@ -143,33 +219,20 @@ impl MemleakArgs {
     fn admits_age(&self, age: i64) -> bool {
         self.older.is_none_or(|older| age >= older)
     }
-}
 
-/// The instants at which to look, in order.
-struct Instants {
-    next: Option<i64>,
-    step: Option<i64>,
-    last: i64,
-}
-
-impl Instants {
-    /// The one after this.
-    fn advance(&mut self) {
-        self.next = match (self.next, self.step) {
-            (Some(now), Some(step)) if now < self.last => {
-                Some(now.saturating_add(step).min(self.last))
-            }
-            (Some(_) | None, Some(_) | None) => None,
-        };
-    }
-
-    fn once(at: i64) -> Instants {
-        Instants { next: Some(at), step: None, last: at }
+    /// Whether what processes had when they ended counts as outstanding: at the end it does, as in
+    /// every report on a program that ran. At an instant it is gone.
+    fn counts_ended(&self) -> bool {
+        self.at.is_none()
+            && self.every.is_none()
+            && self.between.is_none()
+            && !self.peak
+            && !self.timeline
     }
 }
 
 /// Reads an instant in the part of the recording that the report is about.
-fn instant(option: &str, text: &str, source: &Source) -> anyhow::Result<i64> {
+pub(crate) fn instant(option: &str, text: &str, source: &Source) -> anyhow::Result<i64> {
     let window = &source.window;
     let at = window::moment(text, window.span).with_context(|| format!("{option} {text}"))?;
     if at < window.start() || at > window.end() {
@@ -190,7 +253,7 @@ fn instants(args: &MemleakArgs, source: &Source) -> anyhow::Result<Instants> {
         if first >= last {
             bail!("--between: the second instant must be later than the first");
         }
-        return Ok(Instants { next: Some(first), step: Some(last - first), last });
+        return Ok(Instants { next: Some(first), step: Some(last - first), last, left: 2 });
     }
     if let Some(step) = args.every {
         let span = end.saturating_sub(start);
@@ -201,6 +264,7 @@ fn instants(args: &MemleakArgs, source: &Source) -> anyhow::Result<Instants> {
             next: Some(start.saturating_add(step).min(end)),
             step: Some(step),
             last: end,
+            left: args.count.unwrap_or(u64::MAX),
         });
     }
     let at = args.at.as_ref().map(|at| instant("--at", at, source)).transpose()?;
@@ -214,141 +278,78 @@ fn instants(args: &MemleakArgs, source: &Source) -> anyhow::Result<Instants> {
 pub fn run(args: &MemleakArgs) -> anyhow::Result<()> {
     let source = Source::open(&args.source)?;
     let scope = Scope::new(&args.scope, &source.recording)?;
-    scope.check(TableId::Kalloc)?;
     if args.by_cache && !args.kind.is_empty() && !args.kind.contains(&Kind::Slab) {
         bail!("--by-cache is about slab memory; other kinds have no caches");
     }
-    let mut memory = Memory::new(args, &scope);
-    let reports = replay(args, &source, &mut memory)?;
-    let mut output = source.begin(&[TableId::Kalloc])?;
-    notes(&memory, &source).iter().try_for_each(|note| say(&mut output, note))?;
+    let (kinds, missing) = notes::recorded(&source.recording, args.kinds(), !args.kind.is_empty())?;
+    let user = User::new(args, &source, &scope)?;
+    if args.peak {
+        return peak::run(&user, &kinds, &missing);
+    }
+    if args.temporary {
+        return temporary::run(&user, &kinds, &missing);
+    }
+    if args.timeline {
+        return over_time::run(&user, &kinds, &missing);
+    }
+    outstanding(&user, &scope, &kinds, &missing)
+}
+
+/// What is outstanding, has grown, or how it was distributed: of every kind.
+fn outstanding(
+    user: &User<'_>,
+    scope: &Scope,
+    kinds: &[Kind],
+    missing: &[String],
+) -> anyhow::Result<()> {
+    let (args, source) = (user.args, user.source);
+    let mut notes = missing.to_vec();
+    let mut reports = Reports::new(args);
+    let mut values: BTreeMap<Kind, Values> = BTreeMap::new();
+    for kind in [Kind::Heap, Kind::Vm].iter().filter(|kind| kinds.contains(kind)) {
+        let of_kind = user.outstanding(*kind, instants(args, source)?)?;
+        notes.extend(of_kind.notes);
+        reports.join(of_kind.reports);
+        values.insert(*kind, of_kind.values);
+    }
+    let of_kernel = |kind: &Kind| kind.table() == TableId::Kalloc;
+    let kernel: Vec<Kind> = kinds.iter().copied().filter(of_kernel).collect();
+    let mut memory = Memory::new(args, scope, kernel.clone());
+    if !kernel.is_empty() {
+        scope.check(TableId::Kalloc)?;
+        memory.replay(source, instants(args, source)?)?;
+        notes.extend(notes::of_kernel(&memory, source));
+        for kind in kernel {
+            values.insert(kind, memory.lifetimes.remove(&kind).unwrap_or_default());
+        }
+    }
+    reports.join(std::mem::replace(&mut memory.reports, Reports::new(args)));
+    let mut output = begin(source, kinds)?;
+    notes::say(&mut output, &notes)?;
     if args.lifetimes {
-        lifetimes(&mut output, memory)?;
+        histograms(&mut output, values, "lifetime", Scale::of_time(false))?;
+    } else if args.sizes {
+        let scale = Scale { label: Unit::Bytes.label(), unit: 1, linear: None };
+        histograms(&mut output, values, "bytes", scale)?;
     } else {
-        print(args, &source, &mut output, &memory.caches, &reports)?;
+        print(user, &mut output, &memory.caches, &reports.all)?;
     }
     output.finish()
 }
 
-/// Replays the recording up to the last instant; returns what is to be printed of each. An event
-/// of the instant itself has happened then. After the end of the recording nothing happens, so
-/// what its clock puts there has happened at the end.
-fn replay(
-    args: &MemleakArgs,
-    source: &Source,
-    memory: &mut Memory<'_>,
-) -> anyhow::Result<Vec<Report>> {
-    let mut instants = instants(args, source)?;
-    let mut range = source.window.range.clone();
-    let end = source.window.end();
-    if instants.last < end {
-        range.end = range.end.min(instants.last.saturating_add(1));
+/// Opens the output of a report about these kinds.
+fn begin(source: &Source, kinds: &[Kind]) -> anyhow::Result<Output> {
+    let mut tables: Vec<TableId> = kinds.iter().map(|kind| kind.table()).collect();
+    tables.dedup();
+    if tables.is_empty() {
+        // No table would be every table.
+        tables.push(TableId::Alloc);
     }
-    let everything = Scope::default();
-    let selection = timeline::Selection {
-        table: TableId::Kalloc,
-        window: range,
-        scope: &everything,
-        columns: Some(Events::columns(args, memory.scope)),
-    };
-    let mut reports = Vec::new();
-    let mut earlier = None;
-    let mut look = |at: i64, memory: &mut Memory<'_>| {
-        if args.lifetimes {
-            return;
-        }
-        let sections = memory.outstanding(at);
-        if args.between.is_some() && earlier.is_none() {
-            earlier = Some((at, sections));
-            return;
-        }
-        reports.push(report(args, at, sections, earlier.take()));
-    };
-    timeline::for_each(
-        &source.recording,
-        &selection,
-        |batch| Events::view(&batch),
-        |rows, row| {
-            let ts = rows.time(row);
-            while let Some(at) = instants.next.filter(|at| *at < ts && *at < end) {
-                look(at, memory);
-                instants.advance();
-            }
-            memory.take(rows, row);
-            Ok(ControlFlow::Continue(()))
-        },
-    )?;
-    while let Some(at) = instants.next {
-        look(at, memory);
-        instants.advance();
-    }
-    memory.settle();
-    Ok(reports)
+    source.begin(&tables)
 }
 
-/// What is printed of an instant.
-fn report(
-    args: &MemleakArgs,
-    at: i64,
-    sections: Vec<(Kind, Section)>,
-    earlier: Option<(i64, Vec<(Kind, Section)>)>,
-) -> Report {
-    let from = earlier.as_ref().map(|(from, _)| *from);
-    let mut before: HashMap<Kind, Section> =
-        earlier.into_iter().flat_map(|(_, sections)| sections).collect();
-    let ranked = |(kind, section): (Kind, Section)| {
-        let section = section.since(&before.remove(&kind).unwrap_or_default());
-        let total = section.total;
-        Ranked { kind, total, groups: section.ranked(args) }
-    };
-    Report { from, at, sections: sections.into_iter().map(ranked).collect() }
-}
-
-/// What a reader must know about the figures.
-fn notes(memory: &Memory<'_>, source: &Source) -> Vec<String> {
-    let mut notes = Vec::new();
-    // Where the losses cannot be read, the heading says so.
-    let losses = missing(&source.recording, &[TableId::Kalloc], &source.window).unwrap_or_default();
-    if losses.iter().any(Missing::whole_events) {
-        notes.push(
-            "the figures are bounds: a lost allocation is missing from them, and the block of a \
-             lost free stays in them"
-                .to_owned(),
-        );
-    }
-    let gaps = memory.gaps();
-    if gaps.unknown_frees > 0 {
-        notes.push(format!(
-            "{} frees of unknown blocks, allocated before the recording or by what was not \
-             recorded",
-            thousands(gaps.unknown_frees)
-        ));
-    }
-    if gaps.missed_frees > 0 {
-        notes.push(format!(
-            "{} missed frees: memory was allocated again that was not seen to be freed",
-            thousands(gaps.missed_frees)
-        ));
-    }
-    if memory.strange > 0 {
-        notes.push(format!(
-            "{} events are of kinds that this version does not know",
-            thousands(memory.strange)
-        ));
-    }
-    notes
-}
-
-/// Says a note where it does not disturb the rows.
-fn say(output: &mut Output, note: &str) -> anyhow::Result<()> {
-    match output.format() {
-        Format::Table => output.line(&format!("# {note}")),
-        Format::Json | Format::Csv => {
-            eprintln!("analyze: note: {note}");
-            Ok(())
-        }
-    }
-}
+#[cfg(test)]
+mod user_tests;
 
 #[cfg(test)]
 mod tests {

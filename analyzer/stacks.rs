@@ -48,6 +48,23 @@ pub struct Call {
     pub name: String,
     /// How far the address lies from the function's start; unknown for inlined functions.
     pub offset: Option<i64>,
+    /// The source file, as the compiler was given it.
+    pub file: Option<String>,
+    /// The line in it, from 1.
+    pub line: Option<i32>,
+}
+
+impl Call {
+    /// The place in the source, where it is known: `cache.c:123`. The folders are left out.
+    #[must_use]
+    pub fn source(&self) -> Option<String> {
+        let file = self.file.as_deref().filter(|file| !file.is_empty())?;
+        let name = file.rsplit('/').next().unwrap_or(file);
+        Some(match self.line {
+            Some(line) => format!("{name}:{line}"),
+            None => name.to_owned(),
+        })
+    }
 }
 
 impl Frame {
@@ -192,7 +209,12 @@ fn read_calls(
             let frame = rows.frame.value(row);
             if frames.contains(&frame) {
                 let name = rows.name.value(row).to_owned();
-                let call = Call { name, offset: known!(rows.offset, row) };
+                let call = Call {
+                    name,
+                    offset: known!(rows.offset, row),
+                    file: known!(rows.file, row).map(str::to_owned),
+                    line: known!(rows.line, row),
+                };
                 calls.entry(frame).or_default().insert(rows.depth.value(row), call);
             }
         }

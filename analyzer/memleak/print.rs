@@ -1,43 +1,34 @@
 //! How the report looks: bcc's memleak for people, rows for programs.
 
+use std::collections::BTreeMap;
+
 use ahash::HashSet;
 
-use super::memory::{Caches, Group, Memory, Sum};
+use super::kernel::Caches;
+use super::section::{Group, Ranked, Report};
+use super::user::User;
 use super::{Kind, MemleakArgs};
-use crate::cli::Source;
-use crate::distribution::{self, Scale};
+use crate::distribution::{self, Scale, Values};
 use crate::render::{
     Column, Format, Output, Rows, Value, duration, escaped, real, size, thousands,
 };
+use crate::sites::Sum;
 use crate::stacks::{Call, Frame, Stacks};
 
-/// A section as it is printed.
-pub(super) struct Ranked {
-    pub(super) kind: Kind,
-    pub(super) total: Sum,
-    pub(super) groups: Vec<(Group, Sum)>,
-}
-
-/// What is outstanding at an instant, or has grown until then.
-pub(super) struct Report {
-    /// Since when; `None` unless it is about growth.
-    pub(super) from: Option<i64>,
-    pub(super) at: i64,
-    pub(super) sections: Vec<Ranked>,
-}
-
-/// How long freed blocks lived, a histogram for each kind.
-pub(super) fn lifetimes(output: &mut Output, memory: Memory<'_>) -> anyhow::Result<()> {
-    let Memory { kinds, lifetimes, .. } = memory;
-    let lived = std::iter::zip(Kind::ALL, lifetimes).filter(|(kind, _)| kinds.contains(kind));
-    let groups = lived.map(|(kind, values)| distribution::Group {
+/// Histograms for each kind: of lifetimes in nanoseconds, or of sizes in bytes.
+pub(super) fn histograms(
+    output: &mut Output,
+    values: BTreeMap<Kind, Values>,
+    column: &'static str,
+    scale: Scale,
+) -> anyhow::Result<()> {
+    let groups = values.into_iter().map(|(kind, values)| distribution::Group {
         title: Some(format!("kind = {}", kind.name())),
         keys: vec![kind_value(kind)],
         values,
     });
     let keys = vec![Column::new("kind", "KIND")];
-    distribution::Report::of_durations("lifetime", keys, Scale::of_time(false))
-        .print(output, groups.collect())
+    distribution::Report::of_durations(column, keys, scale).print(output, groups.collect())
 }
 
 fn kind_value(kind: Kind) -> Value {
@@ -45,14 +36,14 @@ fn kind_value(kind: Kind) -> Value {
 }
 
 pub(super) fn print(
-    args: &MemleakArgs,
-    source: &Source,
+    user: &User<'_>,
     output: &mut Output,
     caches: &Caches,
     reports: &[Report],
 ) -> anyhow::Result<()> {
-    let stacks = Stacks::read(&source.recording, &wanted(reports))?;
-    let printer = Printer { args, caches, stacks };
+    let stacks = Stacks::read(&user.source.recording, &wanted(reports))?;
+    let sampled = user.error(Kind::Heap, 0).is_some();
+    let printer = Printer { args: user.args, user, caches, stacks, sampled };
     if output.format() != Format::Table {
         let mut rows = output.rows(printer.columns());
         for report in reports {
@@ -72,6 +63,9 @@ fn wanted(reports: &[Report]) -> HashSet<i64> {
 /// Prints reports.
 struct Printer<'a> {
     args: &'a MemleakArgs,
+    user: &'a User<'a>,
+    /// Whether heap figures are estimates.
+    sampled: bool,
     caches: &'a Caches,
     stacks: Stacks,
 }
@@ -83,11 +77,17 @@ impl Printer<'_> {
         if self.args.by_process {
             columns.push(Column::new("pid", "PID").right().wide(7));
         }
+        if self.args.by_thread {
+            columns.push(Column::new("tid", "TID").right().wide(7));
+        }
         if self.args.by_cache {
             columns.push(Column::new("cache", "CACHE").wide(24));
         }
         columns.push(Column::new("bytes", "BYTES").right().wide(12));
         columns.push(Column::new("count", "COUNT").right().wide(9));
+        if self.sampled {
+            columns.push(Column::new("error", "ERROR").right().wide(9));
+        }
         if self.args.between.is_some() {
             columns.push(Column::new("rate", "BYTES/s").right().wide(12));
         }
@@ -118,10 +118,14 @@ impl Printer<'_> {
         let mut row: Vec<Value> = report.from.map(Value::Time).into_iter().collect();
         row.extend([Value::Time(report.at), kind_value(kind)]);
         row.extend(group.pid.map(|pid| Value::Int(i64::from(pid))));
+        row.extend(group.tid.map(|tid| Value::Int(i64::from(tid))));
         row.extend(group.cache.map(|cache| Value::text(self.caches.name(cache))));
         row.extend([Value::Int(sum.bytes), Value::Int(sum.count)]);
+        if self.sampled {
+            row.push(Value::int(self.user.error(kind, sum.bytes)));
+        }
         row.extend(rate(report, sum).map(Value::Real));
-        row.extend(group.stack.map(|stack| Value::Texts(self.frames(stack, false))));
+        row.extend(group.stack.map(|stack| Value::Texts(frames(&self.stacks, stack, false))));
         row
     }
 
@@ -137,6 +141,7 @@ impl Printer<'_> {
             (false, true) => format!("Top {} caches with outstanding allocations", self.args.top),
             (false, false) => "Outstanding allocations".to_owned(),
         };
+        let what = if self.args.peak { format!("Peak of the heap. {what}") } else { what };
         match report.from {
             None => output.line(&format!("\n[{at}] {what}{older}:")),
             Some(from) => {
@@ -152,11 +157,11 @@ impl Printer<'_> {
         self.title(output, report)?;
         for section in &report.sections {
             if !self.only_totals() {
-                output.line(&total(report, section))?;
+                output.line(&self.total(report, section))?;
             }
             if self.args.with_stacks() {
                 for (group, sum) in &section.groups {
-                    self.stack(output, report, *group, *sum)?;
+                    self.stack(output, report, section.kind, (*group, *sum))?;
                 }
             }
         }
@@ -170,46 +175,74 @@ impl Printer<'_> {
 
     /// Whether nothing distinguishes groups, so that the totals are all there is.
     fn only_totals(&self) -> bool {
-        self.args.combined_only && !self.args.by_process
+        self.args.combined_only && !self.args.by_process && !self.args.by_thread
     }
 
     fn stack(
         &self,
         output: &mut Output,
         report: &Report,
-        group: Group,
-        sum: Sum,
+        kind: Kind,
+        (group, sum): (Group, Sum),
     ) -> anyhow::Result<()> {
-        let of = group.pid.map_or_else(String::new, |pid| format!(" of process {pid}"));
-        let rate = said_rate(report, sum);
+        let of_process = group.pid.map_or_else(String::new, |pid| format!(" of process {pid}"));
+        let of_thread = group.tid.map_or_else(String::new, |tid| format!(" of thread {tid}"));
+        let (rate, error) = (said_rate(report, sum), self.said_error(kind, sum));
         let Sum { bytes, count } = sum;
-        output.line(&format!("{bytes} bytes in {count} allocations{rate}{of} from stack"))?;
-        for frame in self.frames(group.stack.unwrap_or(0), true) {
-            output.line(&format!("\t{}", escaped(&frame)))?;
-        }
-        Ok(())
+        output.line(&format!(
+            "{bytes} bytes in {count} allocations{error}{rate}{of_process}{of_thread} from stack"
+        ))?;
+        frames(&self.stacks, group.stack.unwrap_or(0), true)
+            .iter()
+            .try_for_each(|frame| output.line(&format!("\t{}", escaped(frame))))
     }
 
-    /// The frames of a stack, the innermost first: a line for each function.
-    fn frames(&self, stack: i64, with_address: bool) -> Vec<String> {
-        let Some(stack) = self.stacks.stack(stack) else {
-            return vec!["[lost stack]".to_owned()];
-        };
-        let mut lines = Vec::with_capacity(stack.frames.len() + 1);
-        for id in &stack.frames {
-            match self.stacks.frame(*id) {
-                Some(frame) => lines.extend(functions(frame, with_address)),
-                None => lines.push("[lost frame]".to_owned()),
+    /// What a section adds up to, in a line.
+    fn total(&self, report: &Report, section: &Ranked) -> String {
+        let Sum { bytes, count } = section.total;
+        format!(
+            "{}: {} bytes ({}) in {} allocations{}{}",
+            section.kind.name(),
+            thousands(bytes),
+            size(bytes),
+            thousands(count),
+            self.said_error(section.kind, section.total),
+            said_rate(report, section.total),
+        )
+    }
+
+    /// How far estimates may be off: one standard error, in percent.
+    fn said_error(&self, kind: Kind, sum: Sum) -> String {
+        match self.user.error(kind, sum.bytes) {
+            Some(error) if sum.bytes != 0 => {
+                let percent = error as f64 * 100.0 / sum.bytes.unsigned_abs() as f64;
+                format!(" (± {percent:.1} %)")
             }
+            Some(_) | None => String::new(),
         }
-        if stack.truncated {
-            lines.push("[truncated]".to_owned());
-        }
-        lines
     }
 }
 
-/// The functions at a frame, the innermost first: `ffffffff81234567 kmem_alloc+0x1c [xfs]`.
+/// The frames of a stack, the innermost first: a line for each function.
+pub(super) fn frames(stacks: &Stacks, stack: i64, with_address: bool) -> Vec<String> {
+    let Some(stack) = stacks.stack(stack) else {
+        return vec!["[lost stack]".to_owned()];
+    };
+    let mut lines = Vec::with_capacity(stack.frames.len() + 1);
+    for id in &stack.frames {
+        match stacks.frame(*id) {
+            Some(frame) => lines.extend(functions(frame, with_address)),
+            None => lines.push("[lost frame]".to_owned()),
+        }
+    }
+    if stack.truncated {
+        lines.push("[truncated]".to_owned());
+    }
+    lines
+}
+
+/// The functions at a frame, the innermost first: `ffffffff81234567 kmem_alloc+0x1c [xfs]`, or, where
+/// the source is known, `00007f0012345678 load+0x1c cache.c:123 [server]`.
 fn functions(frame: &Frame, with_address: bool) -> Vec<String> {
     let address = match with_address {
         true => format!("{:016x} ", frame.address),
@@ -219,9 +252,10 @@ fn functions(frame: &Frame, with_address: bool) -> Vec<String> {
         return vec![format!("{address}{}", frame.place())];
     }
     let module = frame.file().map_or_else(String::new, |file| format!(" [{file}]"));
-    let line = |call: &Call| match call.offset {
-        Some(offset) => format!("{address}{}+{offset:#x}{module}", call.name),
-        None => format!("{address}{}{module}", call.name),
+    let line = |call: &Call| {
+        let offset = call.offset.map_or_else(String::new, |offset| format!("+{offset:#x}"));
+        let source = call.source().map_or_else(String::new, |source| format!(" {source}"));
+        format!("{address}{}{offset}{source}{module}", call.name)
     };
     frame.calls.iter().rev().map(line).collect()
 }
@@ -230,19 +264,6 @@ fn functions(frame: &Frame, with_address: bool) -> Vec<String> {
 fn rate(report: &Report, sum: Sum) -> Option<f64> {
     let seconds = report.at.saturating_sub(report.from?) as f64 / 1e9;
     Some(sum.bytes as f64 / seconds)
-}
-
-/// What a section adds up to, in a line.
-fn total(report: &Report, section: &Ranked) -> String {
-    let Sum { bytes, count } = section.total;
-    format!(
-        "{}: {} bytes ({}) in {} allocations{}",
-        section.kind.name(),
-        thousands(bytes),
-        size(bytes),
-        thousands(count),
-        said_rate(report, section.total),
-    )
 }
 
 fn said_rate(report: &Report, sum: Sum) -> String {

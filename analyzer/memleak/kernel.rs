@@ -1,19 +1,26 @@
 //! What the kernel holds, replayed and added up.
 
+use std::collections::BTreeMap;
+
 use ahash::HashMap;
 use arrow::array::Array as _;
 use lookback_schemas::TableId;
 
-use super::{Kind, MemleakArgs, Sort};
+use super::section::{Group, Reports, Section};
+use super::{Kind, MemleakArgs};
 use crate::blocks::{Block, Event, Exact, Extents, Gaps, Replay, Space as _};
+use crate::cli::Source;
 use crate::distribution::Values;
 use crate::processes::known;
+use crate::replay::{self, Instants, Walk};
 use crate::scope::{Scope, Subject};
+use crate::sites::UNWANTED;
+use crate::spaces::Change;
 use crate::tally::{Projection as _, projection};
 
 projection! {
     /// What is replayed.
-    pub(super) struct Events of Kalloc {
+    pub(super) struct Rows of Kalloc {
         ts: i64,
         address: i64,
         bytes: Option<i64>,
@@ -29,7 +36,7 @@ projection! {
     }
 }
 
-impl Events {
+impl Rows {
     /// The columns that these arguments need.
     pub(super) fn columns(args: &MemleakArgs, scope: &Scope) -> Vec<&'static str> {
         let mut columns = Self::COLUMNS.to_vec();
@@ -40,11 +47,6 @@ impl Events {
             _ => true,
         });
         columns
-    }
-
-    /// When the row's event happened.
-    pub(super) fn time(&self, row: usize) -> i64 {
-        self.ts.value(row)
     }
 
     fn subject(&self, row: usize) -> Subject<'_> {
@@ -61,77 +63,6 @@ impl Events {
     fn allocated(&self, row: usize) -> u64 {
         let bytes = known!(self.bytes, row).or(known!(self.requested, row));
         bytes.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0)
-    }
-}
-
-/// What is added up of outstanding blocks, or the difference of two such sums.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Sum {
-    pub(super) bytes: i64,
-    pub(super) count: i64,
-}
-
-impl Sum {
-    fn add(&mut self, bytes: u64, counts: bool) {
-        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-        self.bytes = self.bytes.saturating_add(bytes);
-        self.count += i64::from(counts);
-    }
-
-    fn less(self, other: Sum) -> Sum {
-        Sum {
-            bytes: self.bytes.saturating_sub(other.bytes),
-            count: self.count.saturating_sub(other.count),
-        }
-    }
-
-    fn rank(self, sort: Sort) -> (i64, i64) {
-        match sort {
-            Sort::Size => (self.bytes, self.count),
-            Sort::Count => (self.count, self.bytes),
-        }
-    }
-}
-
-/// What blocks are summed up by; a part that was not asked for is `None` in all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Group {
-    /// The number of the stack; 0 where it was lost.
-    pub(super) stack: Option<i64>,
-    pub(super) pid: Option<i32>,
-    pub(super) cache: Option<u32>,
-}
-
-/// Outstanding memory of one kind, or its growth.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Section {
-    pub(super) total: Sum,
-    groups: HashMap<Group, Sum>,
-}
-
-impl Section {
-    fn add(&mut self, group: Group, block: &Block, counts: bool) {
-        self.total.add(block.bytes, counts);
-        self.groups.entry(group).or_default().add(block.bytes, counts);
-    }
-
-    /// How much more it is than `earlier`.
-    pub(super) fn since(mut self, earlier: &Section) -> Section {
-        for (group, sum) in &earlier.groups {
-            let entry = self.groups.entry(*group).or_default();
-            *entry = entry.less(*sum);
-        }
-        Section { total: self.total.less(earlier.total), groups: self.groups }
-    }
-
-    /// The largest groups, the largest first.
-    pub(super) fn ranked(self, args: &MemleakArgs) -> Vec<(Group, Sum)> {
-        let mut ranked: Vec<(Group, Sum)> = self.groups.into_iter().collect();
-        ranked.retain(|(_, sum)| *sum != Sum::default());
-        ranked
-            .sort_unstable_by_key(|(group, sum)| (std::cmp::Reverse(sum.rank(args.sort)), *group));
-        ranked.truncate(args.top);
-        ranked
     }
 }
 
@@ -159,42 +90,58 @@ impl Caches {
     }
 }
 
-/// The label of a block that the report is not about. It is replayed all the same: what is
-/// allocated on top of it, and what frees it, is no gap.
-const UNWANTED: u32 = u32::MAX;
-
 /// The replay of all kinds of memory, and how far it has come.
 pub(super) struct Memory<'a> {
     args: &'a MemleakArgs,
-    pub(super) scope: &'a Scope,
+    scope: &'a Scope,
     pub(super) kinds: Vec<Kind>,
     slab: Replay<Exact<u64>>,
     pages: Replay<Extents>,
     percpu: Replay<Exact<u64>>,
     pub(super) caches: Caches,
     /// How long freed blocks lived, by kind.
-    pub(super) lifetimes: [Values; Kind::ALL.len()],
+    pub(super) lifetimes: BTreeMap<Kind, Values>,
     /// Rows whose kind this version does not know.
     pub(super) strange: u64,
+    /// What was seen when someone looked.
+    pub(super) reports: Reports<'a>,
 }
 
 impl<'a> Memory<'a> {
-    pub(super) fn new(args: &'a MemleakArgs, scope: &'a Scope) -> Memory<'a> {
+    pub(super) fn new(args: &'a MemleakArgs, scope: &'a Scope, kinds: Vec<Kind>) -> Memory<'a> {
         Memory {
             args,
             scope,
-            kinds: args.kinds(),
+            kinds,
             slab: Replay::default(),
             pages: Replay::default(),
             percpu: Replay::default(),
             caches: Caches::default(),
-            lifetimes: Default::default(),
+            lifetimes: BTreeMap::new(),
             strange: 0,
+            reports: Reports::new(args),
         }
     }
 
+    /// Replays the table, and looks at the instants.
+    pub(super) fn replay(&mut self, source: &Source, instants: Instants) -> anyhow::Result<()> {
+        let walk = Walk {
+            recording: &source.recording,
+            table: TableId::Kalloc,
+            columns: Rows::columns(self.args, self.scope),
+            range: source.window.range.clone(),
+            end: source.window.end(),
+            changes: &[],
+            instants,
+            ahead: self.args.threads.count() > 1,
+        };
+        replay::walk(walk, Rows::view, self)?;
+        self.settle();
+        Ok(())
+    }
+
     /// Replays a row.
-    pub(super) fn take(&mut self, rows: &Events, row: usize) {
+    fn take(&mut self, rows: &Rows, row: usize) {
         let Some(kind) = Kind::from_code(rows.kind.value(row)) else {
             self.strange += 1;
             return;
@@ -204,7 +151,7 @@ impl<'a> Memory<'a> {
         }
         let event = self.event(rows, row);
         let (args, now) = (self.args, rows.ts.value(row));
-        let lifetimes = &mut self.lifetimes[kind as usize];
+        let lifetimes = self.lifetimes.entry(kind).or_default();
         let freed = |block: &Block| {
             let age = block.age(now);
             if args.lifetimes && block.label != UNWANTED && args.admits_age(age) {
@@ -212,13 +159,14 @@ impl<'a> Memory<'a> {
             }
         };
         match kind {
+            Kind::Heap | Kind::Vm => {}
             Kind::Slab => self.slab.take(event, freed),
             Kind::Pages => self.pages.take(event, freed),
             Kind::Percpu => self.percpu.take(event, freed),
         }
     }
 
-    fn event(&mut self, rows: &Events, row: usize) -> Event<u64> {
+    fn event(&mut self, rows: &Rows, row: usize) -> Event<u64> {
         let (ts, key) = (rows.ts.value(row), rows.address.value(row).cast_unsigned());
         if rows.free.value(row) {
             let bytes = known!(rows.bytes, row).and_then(|bytes| u64::try_from(bytes).ok());
@@ -235,7 +183,7 @@ impl<'a> Memory<'a> {
     }
 
     /// Lets the last instant be over.
-    pub(super) fn settle(&mut self) {
+    fn settle(&mut self) {
         self.slab.settle();
         self.pages.settle();
         self.percpu.settle();
@@ -250,7 +198,7 @@ impl<'a> Memory<'a> {
     }
 
     /// What is outstanding after the last row; the age of blocks is that at the instant `now`.
-    pub(super) fn outstanding(&mut self, now: i64) -> Vec<(Kind, Section)> {
+    fn outstanding(&mut self, now: i64) -> Vec<(Kind, Section)> {
         self.settle();
         self.kinds.iter().map(|kind| (*kind, self.section(*kind, now))).collect()
     }
@@ -259,10 +207,11 @@ impl<'a> Memory<'a> {
         let mut section = Section::default();
         let add = |block: &Block, counts: bool| {
             if block.label != UNWANTED && self.args.admits_age(block.age(now)) {
-                section.add(self.group(block), block, counts);
+                section.add(self.group(block), block.bytes, counts);
             }
         };
         match kind {
+            Kind::Heap | Kind::Vm => {}
             Kind::Slab => self.slab.live().for_each(add),
             Kind::Pages => self.pages.live().for_each(add),
             Kind::Percpu => self.percpu.live().for_each(add),
@@ -275,7 +224,29 @@ impl<'a> Memory<'a> {
         Group {
             stack: self.args.with_stacks().then_some(stack),
             pid: self.args.by_process.then_some(block.pid),
+            tid: None,
             cache: self.args.by_cache.then_some(block.label),
         }
+    }
+}
+
+impl replay::Replay for Memory<'_> {
+    type Rows = Rows;
+
+    #[inline]
+    fn time(rows: &Rows, row: usize) -> i64 {
+        rows.ts.value(row)
+    }
+
+    fn row(&mut self, rows: &Rows, row: usize) {
+        self.take(rows, row);
+    }
+
+    fn change(&mut self, _: &Change) {}
+
+    fn look(&mut self, at: i64) -> anyhow::Result<()> {
+        let sections = self.outstanding(at);
+        self.reports.look(at, sections);
+        Ok(())
     }
 }
