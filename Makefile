@@ -9,6 +9,10 @@ BUILD_TOOLS := cc:gcc make:make clang:clang pkg-config:pkg-config
 BUILD_HEADERS := libelf:libelf-dev zlib:zlib1g-dev
 # For the virtual machine in which `make test` tries another kernel.
 VM_TOOLS := qemu-system-x86_64:qemu-system-x86 busybox:busybox-static xz:xz-utils zstd:zstd lz4:lz4
+# Other compilers, C libraries and allocators, whose programs the tests trace.
+TRACED_TOOLS := c++:g++ musl-gcc:musl-tools
+TRACED_LIBRARIES := libjemalloc.so.2:libjemalloc2 libtcmalloc_minimal.so.4:libtcmalloc-minimal4 \
+                    libmimalloc.so.2:libmimalloc2.0
 
 .PHONY: help
 help:
@@ -40,6 +44,14 @@ vm-packages:
 	    || missing+=($$(apt-cache show virtiofsd > /dev/null 2>&1 && echo virtiofsd || echo qemu-system-common)); \
 	tests/install "$${missing[@]}" || true
 
+# The same for tests of what is traced.
+.PHONY: traced-packages
+traced-packages:
+	@missing=(); \
+	for pair in $(TRACED_TOOLS); do command -v $${pair%%:*} > /dev/null || missing+=($${pair##*:}); done; \
+	for pair in $(TRACED_LIBRARIES); do /sbin/ldconfig -p | grep -qF $${pair%%:*} || missing+=($${pair##*:}); done; \
+	tests/install "$${missing[@]}" || true
+
 # --- Demo ---
 
 .PHONY: demo
@@ -50,7 +62,7 @@ demo: packages
 # --- Tests ---
 
 .PHONY: test
-test: packages vm-packages
+test: packages vm-packages traced-packages
 	cargo test --workspace
 	@echo '--- each feature alone'
 	cargo build --no-default-features --features record
@@ -58,7 +70,7 @@ test: packages vm-packages
 
 # The live tests under every kernel that the rig has; `make test` tries one.
 .PHONY: test-kernels
-test-kernels: packages vm-packages
+test-kernels: packages vm-packages traced-packages
 	LOOKBACK_KERNELS='5.10 6.1 6.12 6.18 7.3' cargo test --test integration -- kernels
 
 # The analyzer must build and pass its tests where there is no clang. A cc that is clang would hide

@@ -47,8 +47,9 @@ fn difference(expected: &str, found: &str) -> Option<String> {
     })
 }
 
-/// Reports that add up on all cores.
-const PARALLEL: [&str; 6] = ["histogram", "syscalls", "opens", "unlinks", "runqlat", "irqs"];
+/// Reports that add up, or replay, on all cores.
+const PARALLEL: [&str; 7] =
+    ["histogram", "syscalls", "opens", "unlinks", "runqlat", "irqs", "memleak"];
 
 #[test]
 fn reports_are_as_expected() {

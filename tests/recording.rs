@@ -176,6 +176,11 @@ impl Recorded {
         assert_eq!(losses(&self.recording, |_| true), BTreeMap::new());
     }
 
+    /// Fails if anything was lost for another reason.
+    pub fn assert_lost_only(&self, expected: Reason) {
+        assert_eq!(losses(&self.recording, |reason| reason != expected), BTreeMap::new());
+    }
+
     /// Fails if anything was lost that surely is of the processes that were to be recorded. Where the
     /// kernel did not run a program, nobody knows whose the event was.
     pub fn assert_nothing_of_ours_lost(&self) {

@@ -1,11 +1,12 @@
 //! The programs in `tests/workloads/`, and what they say about what they did.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// The program made from `tests/workloads/NAME.c`.
+/// The program made from `tests/workloads/NAME.c`, or one of its [`VARIANTS`].
 ///
 /// All of them are compiled when the first is needed. A virtual machine finds those that its host
 /// compiled: its compiler would take twenty times as long.
@@ -23,7 +24,6 @@ pub fn path(name: &str) -> PathBuf {
 
 /// Frame pointers are how the kernel walks stacks, also in functions that call no other.
 const FLAGS: &[&str] = &[
-    "-std=gnu17",
     "-O1",
     "-g",
     "-Wall",
@@ -35,26 +35,86 @@ const FLAGS: &[&str] = &[
     "-pthread",
 ];
 
+/// Programs that are compiled in other ways too: the name, the source, the compiler, more flags. Where
+/// there is no such compiler there is no such program.
+const VARIANTS: &[(&str, &str, &str, &[&str])] = &[
+    // This one must also run where there are no libraries.
+    ("quiet", "quiet.c", "cc", &["-static"]),
+    ("heap-static", "heap.c", "cc", &["-static"]),
+    ("heap-stripped", "heap.c", "cc", &["-static", "-s"]),
+    ("heap-musl", "heap.c", "musl-gcc", &[]),
+    ("heap-musl-static", "heap.c", "musl-gcc", &["-static"]),
+    ("libplugin.so", "plugin.c", "cc", &["-shared", "-fPIC"]),
+    ("plugins", "plugins.c", "cc", &["-ldl"]),
+    ("news", "news.cc", "c++", &["-std=gnu++17"]),
+];
+
 fn compile(directory: &Path) {
     std::fs::create_dir_all(directory).unwrap();
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/workloads");
     for entry in std::fs::read_dir(&sources).unwrap() {
         let source = entry.unwrap().path();
-        if source.extension().is_none_or(|extension| extension != "c") {
-            continue;
+        let is = |variant: &&(&str, &str, _, _)| source.ends_with(variant.1);
+        if source.extension().is_some_and(|extension| extension == "c") {
+            let name = source.file_stem().unwrap().to_str().unwrap();
+            // A program with needs of its own is compiled as those say.
+            let of_that_name = VARIANTS.iter().filter(is).any(|variant| !variant.0.contains('-'));
+            if !of_that_name {
+                link(directory, name, &source, "cc", &[]);
+            }
         }
-        let name = source.file_stem().unwrap();
-        let program = directory.join(name);
-        // This one must also run where there are no libraries.
-        let linked: &[&str] = if name == "quiet" { &["-static"] } else { &[] };
-        // Renamed into place: a program that is running cannot be overwritten.
-        let new = program.with_extension(std::process::id().to_string());
-        let mut compiler = Command::new("cc");
-        compiler.args(FLAGS).args(linked).arg("-o").arg(&new).arg(&source);
-        let status = compiler.status().unwrap();
-        assert!(status.success(), "cc {}: {status}", source.display());
-        std::fs::rename(&new, &program).unwrap();
+        for (name, _, compiler, flags) in VARIANTS.iter().filter(is) {
+            link(directory, name, &source, compiler, flags);
+        }
     }
+    let private = libraries_of_its_own(directory, "heap");
+    let flags = private.iter().map(String::as_str).collect::<Vec<_>>();
+    link(directory, "heap-private", &sources.join("heap.c"), "cc", &flags);
+}
+
+fn link(directory: &Path, name: &str, source: &Path, compiler: &str, flags: &[&str]) {
+    let program = directory.join(name);
+    // Renamed into place: a program that is running cannot be overwritten.
+    let new = directory.join(format!("{name}.{}", std::process::id()));
+    let is_c = source.extension().is_some_and(|extension| extension == "c");
+    let mut command = Command::new(compiler);
+    command.args(FLAGS).args(is_c.then_some("-std=gnu17"));
+    match command.arg("-o").arg(&new).arg(source).args(flags).status() {
+        Ok(status) => assert!(status.success(), "{compiler} {}: {status}", source.display()),
+        Err(error) if compiler != "cc" && error.kind() == ErrorKind::NotFound => {
+            // Nor is there one of another time.
+            let _ = std::fs::remove_file(&program);
+            return;
+        }
+        Err(error) => panic!("{compiler}: {error}"),
+    }
+    std::fs::rename(&new, &program).unwrap();
+}
+
+/// Copies the C library and the dynamic loader that a program uses; gives the flags that make a
+/// program use the copies, whoever executes it. What is attached to these files concerns no process
+/// but those of the tests.
+fn libraries_of_its_own(directory: &Path, program: &str) -> Vec<String> {
+    let private = directory.join("private");
+    std::fs::create_dir_all(&private).unwrap();
+    let listed = Command::new("ldd").arg(directory.join(program)).output().unwrap();
+    assert!(listed.status.success(), "ldd {program}: {listed:?}");
+    let mut flags = vec![format!("-Wl,-rpath,{}", private.display())];
+    for line in String::from_utf8(listed.stdout).unwrap().lines() {
+        let Some(library) = line.split_whitespace().find(|word| word.starts_with('/')) else {
+            continue;
+        };
+        let name = Path::new(library).file_name().unwrap().to_str().unwrap();
+        let (copy, new) =
+            (private.join(name), private.join(format!("{name}.{}", std::process::id())));
+        std::fs::copy(library, &new).unwrap();
+        std::fs::rename(&new, &copy).unwrap();
+        if name.starts_with("ld") {
+            flags.push(format!("-Wl,--dynamic-linker={}", copy.display()));
+        }
+    }
+    assert_eq!(flags.len(), 2, "a dynamic loader among the libraries of {program}");
+    flags
 }
 
 /// One line of a workload's output: `WORD KEY=VALUE KEY=VALUE…`.

@@ -4,6 +4,7 @@
 //! `tests/kernels`, where nobody else is.
 
 mod all_tracers;
+mod alloc;
 mod crash;
 mod ending;
 mod files;
@@ -17,8 +18,10 @@ mod process;
 mod profile;
 mod runq;
 mod signal;
+mod sites;
 mod syscall;
 mod tcp;
+mod vm;
 mod whole_system;
 
 use std::process::Command;
@@ -52,6 +55,16 @@ pub fn skip(why: &str) {
         "LOOKBACK_REQUIRE_LIVE=1, but {why}"
     );
     eprintln!("skipped: {why}");
+}
+
+/// Says that a part of a test is left out, since something is not installed that not everybody has. In
+/// a virtual machine that is as the host is.
+pub fn missing(what: &str) {
+    if running::in_vm() {
+        eprintln!("left out: {what}");
+    } else {
+        skip(what);
+    }
 }
 
 fn possible(tracers: &[&str]) -> bool {

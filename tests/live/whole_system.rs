@@ -16,7 +16,8 @@ fn everything_is_recorded_but_the_recorder() {
         return;
     }
     let Some(_turn) = alone(&["process", "signal", "profile"]) else { return };
-    let mut recorder = Record::trace("all,-kalloc").start();
+    // Allocations are recorded of chosen programs only.
+    let mut recorder = Record::trace("all,-kalloc,-alloc").start();
     recorder.attached();
     let forks_made = run(Command::new(workload::path("exits")).args(["forks", "50"])).stdout;
     let calls_made = run(Command::new(workload::path("signals")).arg("calls")).stdout;
