@@ -496,9 +496,10 @@ int program_changed(struct bpf_raw_tracepoint_args *ctx)
 	if (!wanted_current())
 		return 0;
 	if (settings.command && bpf_get_current_pid_tgid() >> 32 == (__u32)settings.command && execs) {
-		__sync_fetch_and_add(execs, 1);
-		if (*execs > 1)
+		/* First the signal: who sees the count can take it back. */
+		if (*execs)
 			bpf_send_signal(SIGSTOP);
+		__sync_fetch_and_add(execs, 1);
 	}
 	return code_changed();
 }

@@ -222,7 +222,22 @@ impl Allocators {
         }
         let new = self.allocators[before..].to_vec();
         self.attached = self.allocators.len();
-        self.attach_to(&new, object, hook)
+        let mut probes = Probes::default();
+        for allocator in new {
+            match self.attach_to(std::slice::from_ref(&allocator), object, hook) {
+                Ok(attached) => {
+                    probes.links.extend(attached.links);
+                    probes.report.extend(attached.report);
+                }
+                // The process may be gone. What was attached before goes on.
+                Err(error) => {
+                    self.warn(&format!("{error:#}"));
+                    let sites = allocator.sites.iter();
+                    probes.report.extend(sites.map(|site| site.report(&allocator.file, LEFT_OUT)));
+                }
+            }
+        }
+        Ok(probes)
     }
 
     /// Looks into what process `pid`, which has just called exec and stands before its first instruction,

@@ -8,7 +8,6 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, ExitStatus};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
@@ -96,28 +95,17 @@ impl Running {
     }
 }
 
-/// A process that was stopped. When this is dropped it goes on.
+/// The command's process, which stops when it calls exec. When this is dropped it goes on: a signal to do
+/// so also takes back one to stop that has not had its effect yet.
 #[derive(Debug)]
 pub struct Stopped(pub i32);
 
 impl Drop for Stopped {
     fn drop(&mut self) {
-        // A signal to go on that comes before it has stopped would be lost.
-        let runs = || {
-            let stat = procfs::process::Process::new(self.0).and_then(|process| process.stat());
-            stat.is_ok_and(|stat| !matches!(stat.state, 'T' | 't' | 'Z' | 'X'))
-        };
-        let end = Instant::now() + STOPS_WITHIN;
-        while runs() && Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(1));
-        }
         // SAFETY: no memory is involved. It is our child, and was not waited for.
         unsafe { libc::kill(self.0, libc::SIGCONT) };
     }
 }
-
-/// A signal takes effect when the process returns from the kernel. No exec takes so long to do so.
-const STOPS_WITHIN: Duration = Duration::from_secs(1);
 
 /// The status that a shell would give.
 pub fn status_code(status: ExitStatus) -> u8 {

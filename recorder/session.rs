@@ -17,7 +17,7 @@ use signal_hook::iterator::Signals;
 
 use crate::cli::Args;
 use crate::code_events::CodeEvents;
-use crate::command::{self, Running, Waiting};
+use crate::command::{self, Running, Stopped, Waiting};
 use crate::drain::Drain;
 use crate::hooks::{Attached, Environment, Tracer, attach};
 use crate::mappings::AddressSpaces;
@@ -123,6 +123,13 @@ pub fn record(args: &Args) -> Result<u8> {
     let recorded = recording.began.elapsed();
     drop(attached);
     drop(following);
+    // It may have called exec since it was looked at last.
+    if let Some(pid) = started
+        && !matches!(ended, Ended::Command)
+        && maps.code_changes().is_ok_and(|[_, execs]| execs > 1)
+    {
+        drop(Stopped(pid));
+    }
     line.say("writing, resolving symbols; Ctrl-C leaves the symbols out");
     let result = recording.finish(&ended, &mut signals);
     line.clear();

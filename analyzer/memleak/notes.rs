@@ -218,7 +218,8 @@ fn left_out(recording: &Recording) -> Option<String> {
     files.sort_unstable();
     files.dedup();
     let files = files.join(", ");
-    (!files.is_empty()).then(|| format!("calls of operator new in {files} were not recorded"))
+    (!files.is_empty())
+        .then(|| format!("functions of {files} had no probes: their calls are missing"))
 }
 
 /// Says the notes where they do not disturb the rows.
