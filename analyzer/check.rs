@@ -18,7 +18,8 @@ use lookback_schemas::cell::View as _;
 use lookback_schemas::manifest;
 use lookback_schemas::segment::{self, Segment};
 use lookback_schemas::tables::{
-    Alloc, Cgroup, Exec, Exit, Fork, Frame, Kalloc, Loss, Process, Runq, Sample, Stack, Symbol, Vm,
+    Alloc, Cgroup, Exec, Exit, Fork, Frame, Kalloc, Loss, Probe, Process, Runq, Sample, Stack,
+    Symbol, Vm,
 };
 use lookback_schemas::wire::Reason;
 use lookback_schemas::{Table, TableId, cell};
@@ -310,7 +311,10 @@ impl<'a> Check<'a> {
             | TableId::Tcpconnect
             | TableId::Tcpstate
             | TableId::Tcprtt
-            | TableId::Lsmconnect => table.validate(batch)?,
+            | TableId::Lsmconnect
+            | TableId::Gc
+            | TableId::Readline
+            | TableId::Span => table.validate(batch)?,
             TableId::Kalloc => {
                 let rows = view::<Kalloc>(batch)?;
                 self.refer_to_stacks("kalloc.stack", &rows.stack);
@@ -318,6 +322,11 @@ impl<'a> Check<'a> {
             TableId::Alloc => {
                 let rows = view::<Alloc>(batch)?;
                 self.refer_to_stacks("alloc.stack", &rows.stack);
+            }
+            TableId::Probe => {
+                let rows = view::<Probe>(batch)?;
+                self.refer_to_stacks("probe.stack", &rows.stack);
+                self.refer_to_stacks("probe.kernel_stack", &rows.kernel_stack);
             }
             TableId::Vm => {
                 let rows = view::<Vm>(batch)?;

@@ -454,7 +454,7 @@ stored! {
     Vec<i64> => ListBuilder<PrimitiveBuilder<Int64Type>>,
         |v, _s, c| c.append_value(v.iter().copied().map(Some));
     Loc<Str> => StringBuilder,
-        |v, s, c| c.append_option(v.bytes(s.record).map(|bytes| text(until_nul(bytes))));
+        |v, s, c| c.append_option(v.bytes(s.record).map(|bytes| text(whole(bytes))));
     Loc<Strs> => ListBuilder<StringBuilder>, |v, s, c| match v.bytes(s.record) {
         Some(bytes) => c.append_value(nul_terminated(bytes).map(|part| Some(text(part)))),
         None => c.append_null(),
@@ -495,6 +495,21 @@ impl Loc<Words> {
 
 fn text(bytes: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(bytes)
+}
+
+/// What comes before the NUL. A text without one was cut, and ends with the last whole character.
+fn whole(bytes: &[u8]) -> &[u8] {
+    let text = until_nul(bytes);
+    if text.len() < bytes.len() {
+        return text;
+    }
+    // A character has at most four bytes.
+    let tail = text.len().saturating_sub(3)..text.len();
+    let begins = tail.rev().find(|at| text[*at] & 0xc0 != 0x80).unwrap_or(text.len());
+    match std::str::from_utf8(&text[begins..]) {
+        Err(error) if error.error_len().is_none() => &text[..begins],
+        Ok(_) | Err(_) => text,
+    }
 }
 
 #[inline]
@@ -540,6 +555,20 @@ mod tests {
     fn a_path_is_built_from_its_components_upwards() {
         assert_eq!(path_of_components(b"bin\0usr\0"), "/usr/bin");
         assert_eq!(path_of_components(b""), "/");
+    }
+
+    #[test]
+    fn a_text_that_was_cut_ends_with_a_whole_character() {
+        let smile = "a\u{1f642}".as_bytes();
+        for (cut, kept) in [(5, 5), (4, 1), (3, 1), (2, 1), (1, 1)] {
+            assert_eq!(whole(&smile[..cut]), &smile[..kept]);
+        }
+        assert_eq!(whole(b"\xe2\x82\xac\xe2\x82"), "\u{20ac}".as_bytes());
+        // It was not cut, but broken before.
+        assert_eq!(whole(b"a\xe2\x82\0"), b"a\xe2\x82");
+        assert_eq!(whole(b"ab\xff"), b"ab\xff");
+        assert_eq!(whole(b"\x80\x80\x80\x80"), b"\x80\x80\x80\x80");
+        assert_eq!(whole(b""), b"");
     }
 
     #[test]

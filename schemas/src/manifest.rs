@@ -96,8 +96,9 @@ pub struct Probe {
     pub offset: u64,
     /// How far that is behind the function's first instruction.
     pub into_function: u64,
-    /// How the kernel runs the instruction there: `emulated`, which is cheap, or `single-stepped`. Or
-    /// `left out`: there is no probe, and the function's calls are not in the recording.
+    /// How the kernel runs the instruction there: `emulated`, which is cheap, or `single-stepped`. In the
+    /// kernel itself: the kind of hook. Or `left out`: there is no probe, and what happens there is not in
+    /// the recording.
     pub kind: String,
     /// What hitting it costs, entry and return together, as measured on this machine when it was
     /// attached: nanoseconds, without what the tracer does then. Null if it was not measured.
@@ -106,6 +107,29 @@ pub struct Probe {
     /// What happened there before is not in the recording, and not counted as lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late: Option<i64>,
+    /// Its name, if it is a probe of the user's: the column `name` of the table `probe`, or of `span`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What the user asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<String>,
+    /// Its arguments.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arguments: Vec<Argument>,
+    /// Why there is no such probe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
+}
+
+/// An argument of a probe of the user's.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Argument {
+    /// The column of the table `probe` that has it.
+    pub column: String,
+    /// What the user calls it: `arg0`, `retval`, or a tracepoint's field.
+    pub name: String,
+    /// Its type: `i8` to `i64`, `u8` to `u64`, `ptr` for an address, `str` or `kstr` for a text.
+    pub kind: String,
 }
 
 /// One attached hook.

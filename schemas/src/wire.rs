@@ -14,7 +14,7 @@ use std::marker::PhantomData;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::tables::{alloc, vm};
+use crate::tables::{alloc, gc, probe, readline, vm};
 use crate::{TableId, Type};
 
 /// A value that a column can hold.
@@ -495,6 +495,119 @@ impl Settings {
     }
 }
 
+/// The most arguments that a probe of the user's has.
+pub const ARGUMENTS: usize = 6;
+
+/// Where a program finds a value when it comes by a probe, and what it is.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct Operand {
+    /// Added to a register, or the value itself, or the place in the context: see [`Place`].
+    pub displacement: i64,
+    /// Where it is: a [`Place`] as a number.
+    pub place: i32,
+    /// The register: its place in the kernel's `struct pt_regs`.
+    pub register: i32,
+    /// A register that is added too, or negative.
+    pub index: i32,
+    /// What `index` is multiplied with.
+    pub scale: i32,
+    /// How many bytes of it count: 1, 2, 4 or 8.
+    pub bytes: i32,
+    /// Non-zero: it has a sign.
+    pub signed: i32,
+    /// Non-zero: it is the address of a text: 1 in the program's memory, 2 in the kernel's. Or 3: it is a
+    /// text, in the context.
+    pub text: i32,
+    /// Keeps the struct without a gap.
+    pub unused: i32,
+}
+
+/// Where a program finds a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Nowhere: there is none.
+    None = 0,
+    /// In a register.
+    Register = 1,
+    /// It is a constant.
+    Constant = 2,
+    /// In the program's memory, at a register and a displacement.
+    Memory = 3,
+    /// In the context, as a tracepoint's fields are.
+    Field = 4,
+    /// In the context, behind a word that tells its place and length (`__data_loc`).
+    Located = 5,
+    /// It is a number of the context's array of arguments, as those of a trampoline are.
+    Argument = 6,
+}
+
+impl Place {
+    /// Every place, with its name in C.
+    const ALL: [(Place, &'static str); 7] = [
+        (Place::None, "NONE"),
+        (Place::Register, "REGISTER"),
+        (Place::Constant, "CONSTANT"),
+        (Place::Memory, "MEMORY"),
+        (Place::Field, "FIELD"),
+        (Place::Located, "LOCATED"),
+        (Place::Argument, "ARGUMENT"),
+    ];
+}
+
+/// What a probe's arguments are; the last is the key of a span.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct Operands(pub [Operand; ARGUMENTS + 1]);
+
+impl Wire for Operands {
+    fn declare(name: &str) -> String {
+        format!("struct operand {name}[{}]", ARGUMENTS + 1)
+    }
+}
+
+wire! {
+    /// What a program that belongs to one place of one file, or of the kernel, is told of it. Read-only.
+    pub struct Site = "site" {
+        /// The probe's name.
+        name: Chars<64>,
+        /// The name of the span that it begins or ends.
+        span_name: Chars<64>,
+        /// Where the arguments are.
+        operands: Operands,
+        /// The number of the span that it begins or ends.
+        span: i32,
+        /// 1: it begins the span; 2: it ends it; 0: it belongs to none.
+        span_end: i32,
+        /// Non-zero: the span is told from others by the last operand.
+        span_by_key: i32,
+        /// Non-zero: it makes rows.
+        rows: i32,
+        /// How many operands are texts.
+        texts: i32,
+        /// Non-zero: take stacks of the program.
+        stack: i32,
+        /// Non-zero: take stacks of the kernel.
+        kernel_stack: i32,
+        /// Non-zero: a function has just returned.
+        returned: i32,
+        /// Non-zero: the stack pointer is where a call left it.
+        at_entry: i32,
+        /// Non-zero: the context has the registers of the program, and not of the kernel.
+        user: i32,
+        /// Of a runtime's probe, which runtime.
+        runtime: i32,
+        /// And which part of a collection.
+        part: i32,
+    }
+}
+
+impl Default for Site {
+    fn default() -> Site {
+        zerocopy::FromZeros::new_zeroed()
+    }
+}
+
 wire! {
     /// A stack that the kernel side saw for the first time, raw. User space turns it into rows of
     /// `stack` and `frame`.
@@ -542,11 +655,22 @@ pub fn c_header() -> String {
     for call in vm::Call::ALL {
         let _ = writeln!(c, "#define CALL_{} {}", call.name().to_uppercase(), call as u32);
     }
+    for part in gc::Part::ALL {
+        let _ = writeln!(c, "#define PART_{} {}", part.name().to_uppercase(), part as u32);
+    }
+    let _ = writeln!(c, "#define LINE_BYTES {}", readline::LINE_BYTES);
+    let _ = writeln!(c, "#define TEXT_BYTES {}\n#define ARGUMENTS {ARGUMENTS}", probe::TEXT_BYTES);
+    for (place, name) in Place::ALL {
+        let _ = writeln!(c, "#define PLACE_{name} {}", place as u32);
+    }
     let _ = writeln!(c, "\n#define TABLES {}", TableId::ALL.len());
     for id in TableId::ALL {
         let _ = writeln!(c, "#define TABLE_{} {}", id.name().to_uppercase(), *id as u32);
     }
     c.push('\n');
+    c += "struct operand {\n\t__s64 displacement;\n\t__s32 place;\n\t__s32 register_at;\n\t__s32 index_at;\n\
+          \t__s32 scale;\n\t__s32 bytes;\n\t__s32 is_signed;\n\t__s32 text;\n\t__s32 unused;\n};\n\n";
+    c += &Site::c_struct();
     c += &Settings::c_struct();
     c += &RawStack::c_struct();
     for id in TableId::ALL {

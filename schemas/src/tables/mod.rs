@@ -105,6 +105,10 @@ tables! {
         kalloc::Kalloc,
         alloc::Alloc,
         vm::Vm,
+        gc::Gc,
+        readline::Readline,
+        probe::Probe,
+        span::Span,
     ; filled_by_user_space:
         process::Process,
         stack::Stack,
