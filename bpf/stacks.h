@@ -102,6 +102,7 @@ static __always_inline __s64 stack_id(void *ctx, __u64 flags, const struct walk 
 	struct raw_stack *stack;
 	__u64 hash, size, fixed;
 	__u32 tid = (__u32)bpf_get_current_pid_tgid(), place = tid % SCRATCHES, frames, i;
+	bool put_in = walk.caller;
 	__u8 one = 1;
 	long length;
 
@@ -147,7 +148,14 @@ static __always_inline __s64 stack_id(void *ctx, __u64 flags, const struct walk 
 	stack->event.id = hash;
 	stack->event.pid = flags & BPF_F_USER_STACK ? (__s32)(bpf_get_current_pid_tgid() >> 32) : UNKNOWN_32;
 	stack->event.tid = (__s32)tid;
-	stack->event.shape = (walk.returned ? FIRST_RETURNED : 0) | (walk.caller ? SECOND_PUT_IN : 0);
+	/*
+	 * Since 6.12 the kernel itself puts in the caller, where a probe is on the `push %rbp` that a function
+	 * begins with (is_uprobe_at_func_entry in arch/x86/events/core.c): it then has a build id.
+	 */
+	if (walk.caller && walk.probed &&
+	    bpf_get_stack(ctx, stack->build_ids, 2 * sizeof(__u64), flags) == 2 * sizeof(__u64))
+		put_in = ((__u64 *)stack->build_ids)[1] != walk.caller;
+	stack->event.shape = (walk.returned ? FIRST_RETURNED : 0) | (put_in ? SECOND_PUT_IN : 0);
 	fixed = sizeof(stack->event);
 	stack->event.frames = walk.caller ? loc((__u32)fixed, (frames + 1) * 8) : loc((__u32)fixed + 8, frames * 8);
 	stack->event.build_ids = 0;

@@ -30,6 +30,11 @@ pub struct Args {
     #[arg(short, long)]
     pub list: bool,
 
+    /// Show what can be probed, in the words of --probe: usdt:PATH, uprobe:PATH:FUNC*, kprobe:tcp_*,
+    /// fentry:tcp_*, tracepoint:sched:*
+    #[arg(long, value_name = "PATTERN", conflicts_with = "list")]
+    pub list_probes: Option<String>,
+
     /// Use hooks of this kind where a tracer has one, and not the best that works
     #[arg(long, value_enum, value_name = "KIND")]
     pub hook: Option<Kind>,
@@ -97,6 +102,8 @@ Examples:
   record --duration 60s                     everything on this machine, for a minute
   record --trace profile -- make -j8        where a build spends its time
   record --trace process,signal --pid 4242  what a service and its children do, until Ctrl-C
+  record --trace gc,runq --span 'answer=uprobe:./srv:answer..uretprobe:./srv:answer' --pid 4242
+                                            whether garbage collection makes answers slow
 
 Afterwards: analyze info DIR, analyze flamegraph DIR, analyze --help";
 

@@ -6,8 +6,8 @@
 //! was lost since the last time.
 
 use std::cell::RefCell;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -56,6 +56,8 @@ pub struct Drain {
     pub address_spaces: AddressSpaces,
     /// Set when the programs are detached: what is in the rings is then the last.
     pub finish: Arc<AtomicBool>,
+    /// Records that come after those: user space has made them.
+    pub last: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 impl Drain {
@@ -88,6 +90,10 @@ impl Drain {
                 more |= taken as usize >= TURN;
             }
             let over = finishing && !more;
+            if over {
+                let last = std::mem::take(&mut *self.last.lock().expect("no thread panicked"));
+                last.iter().for_each(|record| tables.borrow_mut().take(record));
+            }
             if over || flushed.elapsed() >= FLUSH {
                 flushed = Instant::now();
                 tables.borrow_mut().flush();

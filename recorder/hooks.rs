@@ -6,12 +6,12 @@
 //! the kernel would refuse must not be loaded, so a tracer's object is opened anew for each try.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsStr;
 use std::fmt;
 
 use anyhow::{Context as _, Result, bail};
-use libbpf_rs::{Link, Object, ObjectBuilder};
+use libbpf_rs::{Link, MapCore as _, MapFlags, Object, ObjectBuilder};
 use lookback_schemas::TableId;
 use lookback_schemas::manifest;
 use lookback_schemas::wire::Settings;
@@ -20,7 +20,8 @@ use crate::allocators::{self, Allocators};
 use crate::cli::Args;
 use crate::maps::Maps;
 use crate::missed::Watched;
-use crate::{privileges, session, targets, tracers};
+use crate::sites::{Owner, Programs, Reach, Site};
+use crate::{custom, privileges, session, targets, tracers};
 
 /// A tracer, as it describes itself.
 #[derive(Debug)]
@@ -35,6 +36,20 @@ pub struct Tracer {
     pub object: &'static [u8],
     /// What it wants.
     pub feeds: &'static [Feed],
+}
+
+impl Tracer {
+    /// What attaches it to single places.
+    pub fn owner<'a>(&self, settings: &'a Settings, reach: &'a Reach) -> Owner<'a> {
+        let hooks = self.feeds.iter().flat_map(|feed| feed.hooks);
+        let table = hooks.into_iter().find_map(|hook| match hook.attach {
+            Attach::Sites(table) => Some(table),
+            Attach::BySection | Attach::PerfEvents(_) | Attach::Allocators(_) => None,
+        });
+        // Only tracers of single places are asked.
+        let table = table.unwrap_or(self.tables[0]);
+        Owner { tracer: self.name, table, bytes: self.object, settings, reach }
+    }
 }
 
 /// Something that a tracer wants from the kernel.
@@ -100,6 +115,9 @@ pub enum Attach {
     PerfEvents(fn(cpu: u32, frequency: u32) -> std::io::Result<std::os::fd::OwnedFd>),
     /// To the functions of the allocators that were found.
     Allocators(allocators::Hook),
+    /// To the places that were found, each by an object of its own. The table tells of programs that did
+    /// not run.
+    Sites(TableId),
 }
 
 /// A tracer that is attached. Dropping it detaches it.
@@ -113,10 +131,25 @@ pub struct Attached {
     /// How allocators are probed, if they are.
     allocators: Option<allocators::Hook>,
     links: Vec<Link>,
+    /// The tracer's own, and those of its single places.
     object: Object,
+    objects: Vec<Object>,
 }
 
 impl Attached {
+    /// The tracer's own object, which has its maps.
+    pub fn object(&self) -> &Object {
+        &self.object
+    }
+
+    /// Attaches to places that were found by now.
+    pub fn probe_sites(&mut self, owner: &Owner<'_>, sites: &[Site]) -> Vec<manifest::Probe> {
+        let programs = owner.attach(&self.object, sites);
+        self.links.extend(programs.links);
+        self.objects.extend(programs.objects);
+        programs.report
+    }
+
     /// Probes the allocators that the processes `pids` have mapped since it was looked at last.
     ///
     /// # Errors
@@ -160,6 +193,26 @@ pub struct Environment<'a> {
     pub kind: Option<Kind>,
     /// The allocators whose functions are traced.
     pub allocators: &'a RefCell<Allocators>,
+    /// The places of tracers that are attached to single ones.
+    pub places: &'a Places,
+}
+
+/// Places that were found for tracers, by the tracers' names.
+#[derive(Debug)]
+pub struct Places {
+    /// The places.
+    pub of_tracer: BTreeMap<&'static str, Vec<Site>>,
+    /// In which processes.
+    pub reach: Reach,
+    /// The names of the user's spans; their numbers begin at 1.
+    pub spans: Vec<String>,
+}
+
+impl Places {
+    /// None yet.
+    pub fn in_reach(reach: Reach) -> Places {
+        Places { of_tracer: BTreeMap::new(), reach, spans: Vec::new() }
+    }
 }
 
 /// Attaches a tracer by the best hooks that the kernel gives.
@@ -176,13 +229,21 @@ pub fn attach(tracer: &Tracer, environment: &Environment<'_>) -> Result<Attached
             .filter_map(|(index, attempt)| Some((index, attempt.hook()?)))
             .collect();
         let (failed, error) = match try_attach(tracer, &hooks, environment) {
-            Ok(Loaded { object, links, programs, probes }) => {
+            Ok(Loaded { object, objects, links, programs, probes }) => {
                 let allocators = hooks.iter().find_map(|(_, hook)| match hook.attach {
                     Attach::Allocators(hook) => Some(hook),
-                    Attach::BySection | Attach::PerfEvents(_) => None,
+                    Attach::BySection | Attach::PerfEvents(_) | Attach::Sites(_) => None,
                 });
                 let hooks = tries.iter().map(Try::outcome).collect();
-                return Ok(Attached { hooks, programs, probes, allocators, links, object });
+                return Ok(Attached {
+                    hooks,
+                    programs,
+                    probes,
+                    allocators,
+                    links,
+                    object,
+                    objects,
+                });
             }
             Err(failure) => failure,
         };
@@ -239,6 +300,7 @@ impl Try {
 /// An object that was loaded and attached.
 struct Loaded {
     object: Object,
+    objects: Vec<Object>,
     links: Vec<Link>,
     programs: Vec<Watched>,
     probes: Vec<manifest::Probe>,
@@ -257,8 +319,18 @@ fn try_attach(
     }
     let mut object = load(tracer, hooks, environment).map_err(|error| (last, error))?;
     let (mut links, mut programs, mut probes) = (Vec::new(), Vec::new(), Vec::new());
+    let mut objects = Vec::new();
     for (feed, hook) in hooks {
         let feed = *feed;
+        if let Attach::Sites(_) = hook.attach {
+            let attached = attach_sites(tracer, &object, environment);
+            let attached = attached.map_err(|error| (feed, error))?;
+            links.extend(attached.links);
+            objects.extend(attached.objects);
+            programs.extend(attached.watched);
+            probes.extend(attached.report);
+            continue;
+        }
         if let Attach::Allocators(hook) = hook.attach {
             let attached = environment.allocators.borrow_mut().attach(&mut object, hook);
             let attached = attached.map_err(|error| (feed, error))?;
@@ -276,14 +348,34 @@ fn try_attach(
                 Attach::PerfEvents(open) => {
                     perf_events(&program, open, environment.frequency).map(|l| links.extend(l))
                 }
-                Attach::Allocators(_) => Ok(()),
+                Attach::Allocators(_) | Attach::Sites(_) => Ok(()),
             };
             attached
                 .with_context(|| program.name().to_string_lossy().into_owned())
                 .map_err(|error| (feed, error))?;
         }
     }
-    Ok(Loaded { object, links, programs, probes })
+    Ok(Loaded { object, objects, links, programs, probes })
+}
+
+/// Attaches to the places that were found for a tracer. It is an error if there are some, and none can be
+/// attached to.
+fn attach_sites(tracer: &Tracer, base: &Object, environment: &Environment<'_>) -> Result<Programs> {
+    let places = environment.places;
+    let sites = places.of_tracer.get(tracer.name).map_or(&[][..], Vec::as_slice);
+    // Before the first span can be over.
+    if let Some(names) = base.maps().find(|map| map.name() == "span_names") {
+        for (number, name) in (1_u32..).zip(&places.spans) {
+            names.update(&number.to_ne_bytes(), &custom::chars(name).0, MapFlags::ANY)?;
+        }
+    }
+    let programs = tracer.owner(environment.settings, &places.reach).attach(base, sites);
+    if programs.links.is_empty()
+        && let Some(error) = programs.report.iter().find_map(|probe| probe.failed.as_deref())
+    {
+        bail!("{error}");
+    }
+    Ok(programs)
 }
 
 fn load(
@@ -328,7 +420,7 @@ fn check_sections(tracer: &Tracer, hook: &Hook) -> Result<()> {
 }
 
 /// Where tracefs shows the tracepoints, in the order in which libbpf looks.
-fn tracing_events() -> Option<&'static str> {
+pub fn tracing_events() -> Option<&'static str> {
     ["/sys/kernel/tracing/events", "/sys/kernel/debug/tracing/events"]
         .into_iter()
         .find(|path| std::path::Path::new(path).is_dir())
@@ -397,6 +489,7 @@ pub fn list(args: &Args) -> Result<u8> {
     let mut settings = targets::settings(args, ring_bytes)?;
     settings.by_target = 1;
     let allocators = RefCell::default();
+    let places = Places::in_reach(Reach::Everywhere);
     for tracer in tracers::ALL {
         let environment = Environment {
             maps: &maps,
@@ -404,6 +497,7 @@ pub fn list(args: &Args) -> Result<u8> {
             frequency: args.frequency,
             kind: args.hook,
             allocators: &allocators,
+            places: &places,
         };
         println!("{:<10} {}", tracer.name, tracer.about);
         match attach(tracer, &environment) {

@@ -10,23 +10,30 @@ mod cli;
 mod clocks;
 mod code_events;
 mod command;
+mod custom;
 mod drain;
+mod finder;
 mod hooks;
 mod mappings;
 mod maps;
 mod missed;
 mod new_code;
 mod output;
+mod places;
 mod privileges;
 mod probes;
 mod progress;
+mod runtimes;
 mod selection;
 mod session;
+mod shells;
+mod sites;
 mod snapshot;
 mod stacks;
 mod symbols;
 mod targets;
 mod tracers;
+mod unfinished;
 mod writer;
 
 use std::process::ExitCode;
@@ -48,7 +55,11 @@ fn main() -> ExitCode {
         // --help and --version.
         Err(error) => error.exit(),
     };
-    let result = if args.list { hooks::list(&args) } else { session::record(&args) };
+    let result = match &args.list_probes {
+        Some(pattern) => custom::list::list(&args, pattern),
+        None if args.list => hooks::list(&args),
+        None => session::record(&args),
+    };
     match result {
         Ok(status) => ExitCode::from(status),
         Err(error) => {

@@ -11,6 +11,7 @@ use procfs::process::{MMPermissions, MMapPath, Process};
 
 use crate::clocks;
 use crate::code_events::{CodeEvent, CodeEvents, What};
+use crate::finder::Newcomers;
 
 /// How often the map of one process is read. An address that is in no known mapping may be in a new
 /// one, but a process with many such addresses must not keep us reading.
@@ -25,6 +26,8 @@ pub struct AddressSpaces {
     /// `None` where the kernel does not tell.
     events: Option<CodeEvents>,
     ended: VecDeque<(Instant, i32)>,
+    /// Who is told of files of promising names.
+    newcomers: Newcomers,
 }
 
 /// Where an address lies.
@@ -55,8 +58,9 @@ struct Mapping {
 
 impl AddressSpaces {
     /// Listens to `events`, which should have begun before any process that matters.
-    pub fn listening(events: Option<CodeEvents>) -> AddressSpaces {
-        AddressSpaces { events, ..AddressSpaces::default() }
+    /// `newcomers` is told of files that tracers may want.
+    pub fn listening(events: Option<CodeEvents>, newcomers: Newcomers) -> AddressSpaces {
+        AddressSpaces { events, newcomers, ..AddressSpaces::default() }
     }
 
     /// Takes note of what has happened. Called often enough, nothing is lost.
@@ -78,6 +82,9 @@ impl AddressSpaces {
         match event.what {
             What::Mapped { start, length, offset, name } => {
                 let (module, of_file) = told_name(&name);
+                if of_file {
+                    self.newcomers.mapped(event.pid, &module);
+                }
                 let end = start.saturating_add(length);
                 let mappings = self.by_pid.entry(event.pid).or_default();
                 let since = event.ts;
@@ -270,7 +277,7 @@ mod tests {
             eprintln!("skipped: perf events are not available");
             return;
         };
-        let mut spaces = AddressSpaces::listening(Some(events));
+        let mut spaces = AddressSpaces::listening(Some(events), Newcomers::default());
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let pid = child.id() as i32;
         child.wait().unwrap();

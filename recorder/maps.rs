@@ -26,6 +26,8 @@ const STACKS: u32 = 1 << 16;
 /// How many sockets can be known at a time.
 const SOCKETS: u32 = 1 << 16;
 
+/// In how many threads, or under how many keys, spans can be open at a time.
+const SPANS: u32 = 1 << 14;
 /// How many allocations of the kernel can be known at a time, where only some are recorded.
 const BLOCKS: u32 = 1 << 17;
 /// How many blocks of programs can be known at a time, where only some are recorded.
@@ -120,6 +122,10 @@ impl Maps {
                     map.set_max_entries(SOCKETS)?;
                     continue;
                 }
+                "open_spans" | "keyed_spans" => {
+                    map.set_max_entries(SPANS)?;
+                    continue;
+                }
                 "blocks" => {
                     map.set_max_entries(BLOCKS)?;
                     continue;
@@ -209,6 +215,22 @@ impl Maps {
     /// Whether there is still anything to record.
     pub fn has_targets(&self) -> bool {
         self.targets.keys().next().is_some()
+    }
+
+    /// Counts events of a table as seen that user space makes up.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn count_seen(&self, table: TableId, events: u64) -> Result<()> {
+        let mut seen = self.counter(table, 0)?;
+        if let Some(first) = seen.first_mut() {
+            *first += events;
+        }
+        let key = (table as usize * COUNTERS) as u32;
+        let values: Vec<Vec<u8>> = seen.iter().map(|count| count.to_ne_bytes().to_vec()).collect();
+        self.counters
+            .update_percpu(&key.to_ne_bytes(), &values, MapFlags::ANY)
+            .context("cannot write the counters")
     }
 
     /// A counter of a table, per CPU.

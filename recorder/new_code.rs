@@ -1,6 +1,8 @@
-//! Code that recorded processes map while they are recorded, and its allocators.
+//! Code that recorded processes map while they are recorded: its allocators, and other places that tracers
+//! look for.
 //!
-//! The kernel side counts when a process has called exec or loaded libraries (`bpf/alloc.bpf.c`). Whatever
+//! Places are looked for when the kernel tells that a file of a promising name was mapped
+//! ([`code_events`](crate::code_events)). For allocators, the kernel side counts when a process has called exec or loaded libraries (`bpf/alloc.bpf.c`). Whatever
 //! is new is then looked at, and probed if it allocates. The command that the recorder has started is
 //! stopped meanwhile when it calls exec; all others go on.
 
@@ -8,13 +10,16 @@ use std::cell::RefCell;
 
 use anyhow::Result;
 use lookback_schemas::manifest::{self, Manifest};
+use lookback_schemas::wire::Settings;
 
 use crate::allocators::Allocators;
 use crate::cli::Args;
 use crate::clocks;
 use crate::command::Stopped;
+use crate::finder::{Finder, Newcomers};
 use crate::hooks::{Attached, Tracer};
 use crate::maps::Maps;
+use crate::sites::Reach;
 use crate::tracers::Choice;
 
 /// The tracer of user allocations.
@@ -49,31 +54,67 @@ pub fn find_allocators(
     }
 }
 
-/// Probes allocators that recorded processes map while they are recorded.
+/// Probes what recorded processes map while they are recorded.
 pub struct NewCode<'a> {
-    attached: &'a mut Attached,
-    allocators: &'a RefCell<Allocators>,
-    maps: &'a Maps,
+    /// The tracers that are attached.
+    pub tracing: &'a mut [(&'static Tracer, Attached)],
+    /// The allocators that are known.
+    pub allocators: &'a RefCell<Allocators>,
+    /// Tells what has changed, and who is recorded.
+    pub maps: &'a Maps,
     /// The process that is the command.
-    command: Option<i32>,
+    pub command: Option<i32>,
     /// The changes that were looked at.
-    seen: [u64; 2],
+    pub seen: [u64; 2],
+    /// What is looked for in new files.
+    pub finders: &'a mut [Finder],
+    /// Who has mapped some.
+    pub newcomers: Newcomers,
+    /// What programs are told.
+    pub settings: &'a Settings,
+    /// In which processes places of files get programs.
+    pub reach: &'a Reach,
 }
 
-impl<'a> NewCode<'a> {
-    /// Where allocations are recorded.
-    pub fn watched(
-        attached: &'a mut [(&'static Tracer, Attached)],
-        allocators: &'a RefCell<Allocators>,
-        maps: &'a Maps,
-        command: Option<i32>,
-    ) -> Option<NewCode<'a>> {
-        let (_, attached) = attached.iter_mut().find(|(tracer, _)| tracer.name == ALLOC)?;
-        Some(NewCode { attached, allocators, maps, command, seen: [0; 2] })
+impl NewCode<'_> {
+    /// Probes what is new, and adds it to the manifest.
+    ///
+    /// # Errors
+    /// If the kernel does not tell what has changed.
+    pub fn look(&mut self, manifest: &mut Manifest) -> Result<()> {
+        self.look_for_places(manifest);
+        self.look_for_allocators(manifest)
     }
 
-    /// Probes what is new, and adds it to the manifest.
-    pub fn look(&mut self, manifest: &mut Manifest) -> Result<()> {
+    fn look_for_places(&mut self, manifest: &mut Manifest) {
+        for pid in self.newcomers.take() {
+            let reached = match self.reach {
+                Reach::Everywhere => self.settings.by_target == 0 || self.maps.is_target(pid),
+                Reach::Processes(pids) => pids.contains(&pid),
+            };
+            if !reached {
+                continue;
+            }
+            for finder in &mut *self.finders {
+                let name = finder.search.tracer;
+                let its = self.tracing.iter_mut().find(|(tracer, _)| tracer.name == name);
+                let Some((tracer, attached)) = its else { continue };
+                let sites = finder.process(pid, true);
+                if sites.is_empty() {
+                    continue;
+                }
+                let owner = tracer.owner(self.settings, self.reach);
+                let mut probes = attached.probe_sites(&owner, &sites);
+                let now = clocks::monotonic() + manifest.epoch;
+                probes.iter_mut().for_each(|probe| probe.late = Some(now));
+                extend(manifest, name, probes);
+            }
+        }
+    }
+
+    fn look_for_allocators(&mut self, manifest: &mut Manifest) -> Result<()> {
+        let its = self.tracing.iter_mut().find(|(tracer, _)| tracer.name == ALLOC);
+        let Some((_, attached)) = its else { return Ok(()) };
         let changes = self.maps.code_changes()?;
         let before = std::mem::replace(&mut self.seen, changes);
         if before == changes {
@@ -86,21 +127,21 @@ impl<'a> NewCode<'a> {
         if let Some(Stopped(pid)) = &stopped {
             allocators.expect_image(*pid);
         }
-        let mut probes = self.attached.probe_new(&mut allocators, &pids)?;
+        let mut probes = attached.probe_new(&mut allocators, &pids)?;
         if stopped.is_some() {
-            extend(manifest, probes);
+            extend(manifest, ALLOC, probes);
             return Ok(());
         }
         let now = clocks::monotonic() + manifest.epoch;
         probes.iter_mut().for_each(|probe| probe.late = Some(now));
-        extend(manifest, probes);
+        extend(manifest, ALLOC, probes);
         Ok(())
     }
 }
 
-/// Adds probes to what the manifest says.
-fn extend(manifest: &mut Manifest, probes: Vec<manifest::Probe>) {
-    if let Some(tracer) = manifest.tracers.iter_mut().find(|tracer| tracer.name == ALLOC) {
+/// Adds probes to what the manifest says of a tracer.
+fn extend(manifest: &mut Manifest, tracer: &str, probes: Vec<manifest::Probe>) {
+    if let Some(tracer) = manifest.tracers.iter_mut().find(|known| known.name == tracer) {
         tracer.probes.extend(probes);
     }
 }

@@ -10,8 +10,11 @@
 //!
 //! [`elf`] finds functions in files, [`placement`] the instruction in a function, [`calibration`]
 //! measures what a probe costs here, and [`files`] knows which files a process has mapped or will map.
+//! Programs may also have been built with probes: [`usdt`] finds them, and [`operand`] their arguments.
 
 pub mod calibration;
 pub mod elf;
 pub mod files;
+pub mod operand;
 pub mod placement;
+pub mod usdt;

@@ -64,6 +64,18 @@ pub struct Selection {
     #[arg(long, help_heading = "Tracers")]
     pub alloc_throwing: bool,
 
+    /// A probe of your own (repeatable): KIND:PLACE[,ARG[:TYPE]]…[,stack][,kstack][,name=NAME], where
+    /// KIND:PLACE is usdt:PATH:PROVIDER:NAME, uprobe:PATH:FUNCTION[+OFFSET], uretprobe:PATH:FUNCTION,
+    /// kprobe:FUNCTION, kretprobe:FUNCTION, fentry:FUNCTION, fexit:FUNCTION or tracepoint:CATEGORY:NAME;
+    /// ARG is arg0 to arg5, retval or a tracepoint's field; TYPE is i8 to i64, u8 to u64, ptr, str or kstr
+    #[arg(long, value_name = "PROBE", help_heading = "Tracers")]
+    pub probe: Vec<String>,
+
+    /// What lies between two probes (repeatable): NAME=PROBE..PROBE. They belong together by thread, or
+    /// where both have key=ARG, by that
+    #[arg(long, value_name = "SPAN", help_heading = "Tracers")]
+    pub span: Vec<String>,
+
     /// Tracers `alloc`, `kalloc`: leave out allocations of fewer bytes
     #[arg(long, value_name = "SIZE", help_heading = "Tracers")]
     pub min_size: Option<ByteSize>,

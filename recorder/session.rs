@@ -19,14 +19,17 @@ use crate::cli::Args;
 use crate::code_events::CodeEvents;
 use crate::command::{self, Running, Stopped, Waiting};
 use crate::drain::Drain;
+use crate::finder::Newcomers;
 use crate::hooks::{Attached, Environment, Tracer, attach};
 use crate::mappings::AddressSpaces;
 use crate::maps::Maps;
 use crate::missed::Watched;
 use crate::new_code::{NewCode, find_allocators};
+use crate::places::{self, Found};
 use crate::progress::{self, Line};
 use crate::stacks::Frames;
 use crate::tracers::Choice;
+use crate::unfinished::Unfinished;
 use crate::writer::{Batch, Progress, Shared, Writer};
 use crate::{clocks, hooks, output, privileges, snapshot, symbols, targets, tracers};
 
@@ -43,7 +46,9 @@ const SETTLE: Duration = Duration::from_millis(20);
 /// If nothing could be recorded, or recording ended early.
 pub fn record(args: &Args) -> Result<u8> {
     quieten_libbpf(args.verbose);
-    let mut choices = args.selection.check(tracers::choose(&args.trace)?)?;
+    let selection = &args.selection;
+    let probes = !selection.probe.is_empty() || !selection.span.is_empty();
+    let mut choices = selection.check(tracers::choose(&args.trace, probes)?)?;
     let directory = output::directory(args.output.as_deref())?;
     privileges::check()?;
     // From here on Ctrl-C ends the recording, and not this process.
@@ -68,12 +73,15 @@ pub fn record(args: &Args) -> Result<u8> {
         .ok();
     let (allocators, left_out) = find_allocators(args, started, &mut choices)?;
     let allocators = RefCell::new(allocators);
+    let Found { places, mut finders, left_out: without_places } =
+        places::find(args, started, &mut choices)?;
     let environment = Environment {
         maps: &maps,
         settings: &settings,
         frequency: args.frequency,
         kind: args.hook,
         allocators: &allocators,
+        places: &places,
     };
     for destination in &args.selection.deny_connect {
         maps.deny(*destination)?;
@@ -88,9 +96,14 @@ pub fn record(args: &Args) -> Result<u8> {
     let pids: Vec<i32> = args.pid.iter().copied().chain(started).collect();
     targets::add(&maps, &pids, settings.follow != 0)?;
     // As long as they surely live.
-    let mut address_spaces = AddressSpaces::listening(code);
+    let newcomers = Newcomers::default();
+    let mut address_spaces = AddressSpaces::listening(code, newcomers.clone());
     maps.targets().into_iter().for_each(|pid| address_spaces.look_at(pid));
     let (mut attached, mut reports) = attach_all(&choices, &environment)?;
+    if !args.quiet {
+        places::announce(&reports);
+    }
+    places::merge(&mut reports, without_places);
     reports.extend(left_out);
 
     let manifest = begin(&directory, args, reports, began)?;
@@ -114,13 +127,25 @@ pub fn record(args: &Args) -> Result<u8> {
                 time: args.duration.map(|duration| recording.began + duration),
                 targets: (by_target && command.is_none()).then_some(&*maps),
                 command: command.as_mut(),
-                code: NewCode::watched(&mut attached, &allocators, &maps, started),
+                code: NewCode {
+                    tracing: &mut attached,
+                    allocators: &allocators,
+                    maps: &maps,
+                    command: started,
+                    seen: [0; 2],
+                    finders: &mut finders,
+                    newcomers,
+                    settings: &settings,
+                    reach: &places.reach,
+                },
             };
             recording.watch(until, &mut signals, &mut line)
         }
         Err(_) => Ended::Failed("the command could not be started".to_owned()),
     };
     let recorded = recording.began.elapsed();
+    let mut unfinished = Unfinished::new(places.spans.clone());
+    attached.iter().for_each(|(_, tracing)| unfinished.watch(tracing.object()));
     drop(attached);
     drop(following);
     // It may have called exec since it was looked at last.
@@ -131,7 +156,7 @@ pub fn record(args: &Args) -> Result<u8> {
         drop(Stopped(pid));
     }
     line.say("writing, resolving symbols; Ctrl-C leaves the symbols out");
-    let result = recording.finish(&ended, &mut signals);
+    let result = recording.finish(&ended, &unfinished, &mut signals);
     line.clear();
 
     let (directory, progress) = result?;
@@ -222,7 +247,7 @@ struct Until<'a> {
     /// The end of the command.
     command: Option<&'a mut Running>,
     /// What is to be probed meanwhile.
-    code: Option<NewCode<'a>>,
+    code: NewCode<'a>,
 }
 
 /// Why a recording ended.
@@ -262,6 +287,8 @@ struct Recording {
     began: Instant,
     progress: Shared,
     finish: Arc<AtomicBool>,
+    maps: Arc<Maps>,
+    last: Arc<Mutex<Vec<Vec<u8>>>>,
     /// Until it is waited for.
     drain: Option<JoinHandle<Result<Frames>>>,
     writer: Writer,
@@ -279,8 +306,9 @@ impl Recording {
         let finish = Arc::new(AtomicBool::new(false));
         let epoch = manifest.epoch;
         let (writer, batches) = Writer::start(&directory, epoch, &progress);
+        let last = Arc::default();
         let drain = Drain {
-            maps,
+            maps: Arc::clone(&maps),
             epoch,
             started: manifest.started,
             writer: batches.clone(),
@@ -288,6 +316,7 @@ impl Recording {
             programs,
             address_spaces,
             finish: Arc::clone(&finish),
+            last: Arc::clone(&last),
         };
         let drain = std::thread::Builder::new()
             .name("drain".to_owned())
@@ -295,7 +324,18 @@ impl Recording {
             .context("cannot start a thread")
             .map(Some)?;
         let began = Instant::now();
-        Ok(Recording { directory, manifest, began, progress, finish, drain, writer, batches })
+        Ok(Recording {
+            directory,
+            manifest,
+            began,
+            progress,
+            finish,
+            maps,
+            last,
+            drain,
+            writer,
+            batches,
+        })
     }
 
     fn send(&self, table: TableId, rows: arrow::record_batch::RecordBatch) {
@@ -329,9 +369,7 @@ impl Recording {
             if self.drain.as_ref().is_none_or(JoinHandle::is_finished) {
                 return Ended::Failed("the drain thread stopped".to_owned());
             }
-            if let Some(code) = &mut until.code
-                && let Err(error) = code.look(&mut self.manifest)
-            {
+            if let Err(error) = until.code.look(&mut self.manifest) {
                 return Ended::Failed(format!("{error:#}"));
             }
             let progress = self.progress();
@@ -353,9 +391,18 @@ impl Recording {
 
     /// Takes what the rings still hold, resolves symbols, and writes all that is left. The programs
     /// are detached before.
-    fn finish(mut self, ended: &Ended, signals: &mut Signals) -> Result<(PathBuf, Progress)> {
+    fn finish(
+        mut self,
+        ended: &Ended,
+        unfinished: &Unfinished,
+        signals: &mut Signals,
+    ) -> Result<(PathBuf, Progress)> {
         let at = clocks::monotonic() + self.manifest.epoch;
         std::thread::sleep(SETTLE);
+        for (table, record) in unfinished.records() {
+            self.maps.count_seen(table, 1)?;
+            self.last.lock().expect("no thread panicked").push(record);
+        }
         self.finish.store(true, Ordering::Release);
         let frames = match self.drain.take().map(JoinHandle::join) {
             Some(Ok(frames)) => frames,

@@ -4,7 +4,7 @@ use lookback_schemas::manifest;
 use lookback_schemas::tables::alloc::Function;
 
 use crate::probes::files::CodeFile;
-use crate::probes::placement::{self, Kind, Place};
+use crate::probes::placement::{self, Place};
 
 /// The names of allocators' functions in C, each with what it does. What is not here an allocator may
 /// have as well, but programs that use it are rare.
@@ -155,8 +155,7 @@ impl Site {
             offset: self.probe_offset() as u64,
             into_function: self.place.into,
             kind: kind.to_owned(),
-            cost: None,
-            late: None,
+            ..manifest::Probe::default()
         }
     }
 
@@ -165,11 +164,7 @@ impl Site {
     }
 }
 
-/// Probes are placed where instructions can be decoded; elsewhere at the first one.
+/// Where the probe of a function goes.
 pub fn place(code: &[u8], role: Role) -> Place {
-    if cfg!(target_arch = "x86_64") {
-        placement::best(code, role.arguments())
-    } else {
-        Place { into: 0, kind: Kind::SingleStepped, instruction: Vec::new() }
-    }
+    placement::of_function(code, role.arguments())
 }

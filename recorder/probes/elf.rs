@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use object::read::elf::ProgramHeader as _;
-use object::{Object as _, ObjectSection as _, ReadCache, SymbolKind};
+use object::{Object as _, ObjectSection as _, ObjectSegment as _, ReadCache, SymbolKind};
 
 /// Where distributions put what they strip.
 const DEBUG: &str = "/usr/lib/debug";
@@ -80,12 +80,11 @@ fn collect<'d>(
 const MOST_CODE: u64 = 64 << 10;
 
 /// Where the code at an address of the file's own address space lies in the file, and the code.
-fn code_at<'d>(
-    file: &object::File<'d, &'d ReadCache<File>>,
+pub fn code_at<'d>(
+    file: &impl object::Object<'d>,
     address: u64,
     size: u64,
 ) -> Option<(u64, Vec<u8>)> {
-    use object::ObjectSegment as _;
     let size = size.min(MOST_CODE);
     file.segments().find_map(|segment| {
         let within = address.checked_sub(segment.address())?;
@@ -96,6 +95,41 @@ fn code_at<'d>(
         let code = segment.data_range(address, size.min(length - within)).ok()??;
         Some((offset + within, code.to_vec()))
     })
+}
+
+/// Where what lies at an address of the file's own address space is in the file.
+pub fn offset_of<'d>(file: &impl object::Object<'d>, address: u64) -> Option<u64> {
+    file.segments().find_map(|segment| {
+        let within = address.checked_sub(segment.address())?;
+        let (offset, length) = segment.file_range();
+        // A semaphore is often where the file has only zeros to come, and so nothing at all.
+        (within < length.max(segment.size())).then_some(offset + within)
+    })
+}
+
+/// The code at an address of the file's own address space, without the name of a function.
+///
+/// # Errors
+/// If the file cannot be read, is no ELF file, or has no code there.
+pub fn code_at_address(path: &Path, address: u64) -> Result<Function> {
+    let cache = ReadCache::new(File::open(path).with_context(|| path.display().to_string())?);
+    let file = object::File::parse(&cache)
+        .with_context(|| format!("{} is no ELF file", path.display()))?;
+    let found = code_at(&file, address, 256);
+    let (offset, code) =
+        found.with_context(|| format!("{} has no code at {address:#x}", path.display()))?;
+    Ok(Function { name: format!("{address:#x}"), offset, code })
+}
+
+/// Whether the file has no names of functions but those that other files may use.
+///
+/// # Errors
+/// If the file cannot be read, or is no ELF file.
+pub fn is_stripped(path: &Path, root: &Path) -> Result<bool> {
+    let cache = ReadCache::new(File::open(path).with_context(|| path.display().to_string())?);
+    let file = object::File::parse(&cache)
+        .with_context(|| format!("{} is no ELF file", path.display()))?;
+    Ok(file.symbol_table().is_none() && stripped_symbols(&file, path, root).is_none())
 }
 
 /// The file that has the symbols which were stripped from `file`, if it is there.

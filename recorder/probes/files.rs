@@ -23,9 +23,14 @@ pub struct CodeFile {
 
 impl CodeFile {
     /// A file of our own root.
-    fn here(path: PathBuf) -> CodeFile {
+    pub fn here(path: PathBuf) -> CodeFile {
         let shown = path.display().to_string();
         CodeFile { path, shown, root: PathBuf::from("/") }
+    }
+
+    /// Its name, without its folder.
+    pub fn name(&self) -> &str {
+        self.shown.rsplit('/').next().unwrap_or_default()
     }
 
     /// What tells the file from all others.
@@ -132,7 +137,10 @@ fn program(name: &Path) -> Result<PathBuf> {
     let mut path = found(name)?;
     for _ in 0..MOST_INTERPRETERS {
         let start = first_bytes(&path)?;
-        let Some(line) = start.strip_prefix(b"#!") else { return Ok(path) };
+        let Some(line) = start.strip_prefix(b"#!") else {
+            // What loads it looks for libraries beside the file itself, not beside a link to it.
+            return path.canonicalize().with_context(|| path.display().to_string());
+        };
         let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
         let line = String::from_utf8_lossy(line).into_owned();
         let interpreter = line.split_whitespace().next().map(PathBuf::from);
@@ -194,7 +202,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let script = folder.path().join("script");
         std::fs::write(&script, "#!/bin/sh -e\necho\n").unwrap();
-        assert_eq!(program(&script).unwrap(), PathBuf::from("/bin/sh"));
+        assert_eq!(program(&script).unwrap(), Path::new("/bin/sh").canonicalize().unwrap());
         assert!(of_command(&["no-such-program".to_owned()]).is_err());
     }
 }

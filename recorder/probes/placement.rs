@@ -80,6 +80,32 @@ pub fn best(code: &[u8], arguments: usize) -> Place {
     Place { into: 0, kind: Kind::SingleStepped, instruction }
 }
 
+/// As [`best`], where instructions can be decoded; elsewhere on the first one.
+pub fn of_function(code: &[u8], arguments: usize) -> Place {
+    if cfg!(target_arch = "x86_64") {
+        best(code, arguments)
+    } else {
+        Place { into: 0, kind: Kind::SingleStepped, instruction: Vec::new() }
+    }
+}
+
+/// A probe on the instruction that begins `into` bytes behind the start of the code.
+pub fn at(code: &[u8], into: u64) -> Place {
+    let rest = code.get(into as usize..).unwrap_or_default();
+    match decode(rest).first() {
+        Some(first) => {
+            let kind = if is_emulated(first) { Kind::Emulated } else { Kind::SingleStepped };
+            Place { into, kind, instruction: rest[..first.len()].to_vec() }
+        }
+        None => Place { into, kind: Kind::SingleStepped, instruction: Vec::new() },
+    }
+}
+
+/// Whether an instruction begins `into` bytes behind the start of the code.
+pub fn begins_at(code: &[u8], into: u64) -> bool {
+    decode(code).iter().any(|instruction| instruction.ip() == into)
+}
+
 /// Whether the function calls or jumps to `target`, given as the distance from its own start.
 pub fn leads_to(code: &[u8], target: i64) -> bool {
     decode(code).iter().filter_map(near_target).any(|to| to.cast_signed() == target)
@@ -159,6 +185,18 @@ mod tests {
         assert_eq!(place(&[0x31, 0xc0, 0x55, 0x5d, 0xeb, 0xfa], 1), (0, Kind::SingleStepped));
         // to behind it
         assert_eq!(place(&[0x31, 0xc0, 0x55, 0x5d, 0xeb, 0xfd], 1), (2, Kind::Emulated));
+    }
+
+    #[test]
+    fn a_probe_goes_where_an_instruction_begins() {
+        // push %rbp; mov %rsp,%rbp; nop
+        let code = [0x55, 0x48, 0x89, 0xe5, 0x90];
+        assert_eq!(
+            [0, 1, 2, 4, 5].map(|into| begins_at(&code, into)),
+            [true, true, false, true, false]
+        );
+        assert_eq!(at(&code, 4), Place { into: 4, kind: Kind::Emulated, instruction: vec![0x90] });
+        assert_eq!(at(&code, 1).kind, Kind::SingleStepped);
     }
 
     #[test]

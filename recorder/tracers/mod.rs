@@ -1,12 +1,15 @@
 //! The tracers, one file each, and the choice among them.
 
 mod alloc;
+mod custom;
+mod gc;
 mod hardirq;
 mod kalloc;
 mod lsmconnect;
 mod open;
 mod process;
 mod profile;
+mod readline;
 mod runq;
 mod signal;
 mod softirq;
@@ -40,13 +43,17 @@ pub const ALL: &[&Tracer] = &[
     &kalloc::TRACER,
     &alloc::TRACER,
     &vm::TRACER,
+    &gc::TRACER,
+    &readline::TRACER,
+    &custom::TRACER,
 ];
 
 /// Those that are attached where the user chooses none: what is cheap enough to leave on.
 const DEFAULT: [&str; 3] = ["process", "signal", "profile"];
 
-/// What these record means something only together with the forks, execs and exits of processes.
-const NEED_PROCESS: [&str; 2] = ["alloc", "vm"];
+/// What these record means something only together with the forks, execs and exits of processes, or is of
+/// little use without.
+const NEED_PROCESS: [&str; 5] = ["alloc", "vm", "gc", "readline", "custom"];
 
 /// Embeds the BPF object that build.rs made of `bpf/NAME.bpf.c`. It is an ELF file, whose structures
 /// libelf wants aligned.
@@ -93,11 +100,12 @@ pub struct Choice {
     pub by_name: bool,
 }
 
-/// The tracers that `--trace` asks for.
+/// The tracers that `--trace` asks for. With `probes` the user has probes of their own: their tracer comes
+/// along, and without `wanted` it does alone.
 ///
 /// # Errors
 /// If one is unknown, or none is left.
-pub fn choose(wanted: &[String]) -> Result<Vec<Choice>> {
+pub fn choose(wanted: &[String], probes: bool) -> Result<Vec<Choice>> {
     let find = |name: &str| match ALL.iter().find(|tracer| tracer.name == name) {
         Some(tracer) => Ok(*tracer),
         None => {
@@ -108,8 +116,9 @@ pub fn choose(wanted: &[String]) -> Result<Vec<Choice>> {
     let mut chosen: Vec<Choice> = Vec::new();
     let all = wanted.iter().any(|name| name == "all");
     let only_without = wanted.iter().all(|name| name.starts_with('-'));
-    if all || only_without {
-        let unnamed = ALL.iter().filter(|tracer| all || DEFAULT.contains(&tracer.name));
+    if all || only_without && !(probes && wanted.is_empty()) {
+        let wanted = |name: &str| all && name != custom::TRACER.name || DEFAULT.contains(&name);
+        let unnamed = ALL.iter().filter(|tracer| wanted(tracer.name));
         chosen.extend(unnamed.map(|tracer| Choice { tracer, by_name: false }));
     }
     for name in wanted.iter().filter(|name| !name.starts_with('-') && *name != "all") {
@@ -120,6 +129,13 @@ pub fn choose(wanted: &[String]) -> Result<Vec<Choice>> {
     for name in wanted.iter().filter_map(|name| name.strip_prefix('-')) {
         let tracer = find(name)?;
         chosen.retain(|choice| choice.tracer.name != tracer.name);
+    }
+    let with_custom = chosen.iter().any(|choice| choice.tracer.name == custom::TRACER.name);
+    if with_custom && !probes {
+        bail!("tracer `custom` needs --probe or --span");
+    }
+    if probes && !with_custom {
+        chosen.push(Choice { tracer: &custom::TRACER, by_name: true });
     }
     if chosen.is_empty() {
         bail!("--trace leaves no tracer");
@@ -137,7 +153,7 @@ mod tests {
 
     fn names(wanted: &[&str]) -> Vec<&'static str> {
         let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
-        choose(&wanted).unwrap().iter().map(|choice| choice.tracer.name).collect()
+        choose(&wanted, false).unwrap().iter().map(|choice| choice.tracer.name).collect()
     }
 
     #[test]
@@ -145,10 +161,23 @@ mod tests {
         assert_eq!(names(&[]), ["process", "signal", "profile"]);
         assert_eq!(names(&["signal"]), ["signal"]);
         assert_eq!(names(&["runq", "signal"]), ["runq", "signal"]);
-        assert_eq!(names(&["all", "-profile"]).len(), ALL.len() - 1);
+        assert_eq!(names(&["all", "-profile"]).len(), ALL.len() - 2);
         assert_eq!(names(&["alloc"]), ["process", "alloc"]);
         assert_eq!(names(&["-signal"]), ["process", "profile"]);
-        assert!(choose(&["nosuch".to_owned()]).is_err());
-        assert!(choose(&["process".to_owned(), "-process".to_owned()]).is_err());
+        for wrong in [&["nosuch"][..], &["process", "-process"], &["custom"]] {
+            let wrong: Vec<String> = wrong.iter().map(|name| (*name).to_owned()).collect();
+            assert!(choose(&wrong, false).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn probes_bring_their_tracer() {
+        let names = |wanted: &[&str]| -> Vec<&str> {
+            let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
+            choose(&wanted, true).unwrap().iter().map(|choice| choice.tracer.name).collect()
+        };
+        assert_eq!(names(&[]), ["process", "custom"]);
+        assert_eq!(names(&["process", "runq"]), ["process", "runq", "custom"]);
+        assert_eq!(names(&["all"]).len(), ALL.len());
     }
 }

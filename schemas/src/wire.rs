@@ -534,24 +534,21 @@ pub enum Place {
     Constant = 2,
     /// In the program's memory, at a register and a displacement.
     Memory = 3,
-    /// In the context, as a tracepoint's fields are.
+    /// In the context, as a tracepoint's fields and a trampoline's arguments are.
     Field = 4,
     /// In the context, behind a word that tells its place and length (`__data_loc`).
     Located = 5,
-    /// It is a number of the context's array of arguments, as those of a trampoline are.
-    Argument = 6,
 }
 
 impl Place {
     /// Every place, with its name in C.
-    const ALL: [(Place, &'static str); 7] = [
+    const ALL: [(Place, &'static str); 6] = [
         (Place::None, "NONE"),
         (Place::Register, "REGISTER"),
         (Place::Constant, "CONSTANT"),
         (Place::Memory, "MEMORY"),
         (Place::Field, "FIELD"),
         (Place::Located, "LOCATED"),
-        (Place::Argument, "ARGUMENT"),
     ];
 }
 
@@ -571,8 +568,6 @@ wire! {
     pub struct Site = "site" {
         /// The probe's name.
         name: Chars<64>,
-        /// The name of the span that it begins or ends.
-        span_name: Chars<64>,
         /// Where the arguments are.
         operands: Operands,
         /// The number of the span that it begins or ends.
@@ -657,6 +652,9 @@ pub fn c_header() -> String {
     }
     for part in gc::Part::ALL {
         let _ = writeln!(c, "#define PART_{} {}", part.name().to_uppercase(), part as u32);
+    }
+    for runtime in gc::Runtime::ALL {
+        let _ = writeln!(c, "#define RUNTIME_{} {}", runtime.name().to_uppercase(), runtime as u32);
     }
     let _ = writeln!(c, "#define LINE_BYTES {}", readline::LINE_BYTES);
     let _ = writeln!(c, "#define TEXT_BYTES {}\n#define ARGUMENTS {ARGUMENTS}", probe::TEXT_BYTES);

@@ -2,8 +2,8 @@
 //!
 //! A collection of hotspot, the usual Java virtual machine, is one row for the whole, from its probes
 //! `gc__begin` and `gc__end`, and one for each of its memory pools, from `mem__pool__gc__begin` and
-//! `mem__pool__gc__end`, which tell how much the pool held before and after. Both lie in the same thread:
-//! pools and collections nest, and `depth` tells how deep.
+//! `mem__pool__gc__end`, which tell how much the pool held before and after. A pool's row lies within that of
+//! its collection, in the same thread; `depth` tells how deep rows lie in collections.
 
 use crate::wire::{Chars, Comm, Maybe, Monotonic};
 
@@ -19,7 +19,8 @@ event! {
         part: i32 as Code,
         /// The runtime: 0 hotspot (Java), 1 CPython, 2 Ruby.
         runtime: i32 as Code,
-        /// How many parts that had begun before, in the same thread, it lies in.
+        /// How many other collections it lies in: such as had begun before in the same thread. So a pool of
+        /// a collection has 1.
         depth: i32 as Count,
         /// Whether all of the heap was collected (1) or a part of it (0); null where the runtime does not
         /// tell. Of hotspot it is the argument of `gc__begin`.
@@ -44,7 +45,7 @@ event! {
         pid: i32 as Id,
         /// The thread that collected.
         tid: i32 as Id,
-        /// The CPU on which it ended.
+        /// The CPU on which it ended; of one that did not, where its thread ran last.
         cpu: i32 as Id,
         /// The process's real user id.
         uid: i32 as Id,
