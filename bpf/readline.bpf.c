@@ -9,7 +9,8 @@ struct readline_record {
 	char line[LINE_BYTES];
 };
 
-SEC("uretprobe")
+/* Where the function returns, or has returned. */
+SEC("uprobe")
 int line_read(struct pt_regs *ctx)
 {
 	__u64 pid_tgid = bpf_get_current_pid_tgid();

@@ -8,6 +8,7 @@ use lookback_schemas::wire;
 
 use crate::finder::Search;
 use crate::probes::files::CodeFile;
+use crate::probes::placement::Place;
 use crate::probes::{elf, placement};
 use crate::sites::{At, Site};
 
@@ -36,19 +37,27 @@ fn usual() -> Vec<PathBuf> {
 
 fn sites(file: &CodeFile) -> Result<Vec<Site>> {
     let found = elf::functions(&file.path, &file.root, |name| name == FUNCTION)?;
-    let site = |function: elf::Function| {
-        let place = placement::of_function(&function.code, 0);
+    Ok(found.iter().flat_map(|function| in_function(file, function)).collect())
+}
+
+/// Usually a shell waits in the function already, and a return probe would not see that call return. So the
+/// probes go on the instructions by which the function returns, if it has no other ways out.
+fn in_function(file: &CodeFile, function: &elf::Function) -> Vec<Site> {
+    let by_return_probe = || vec![placement::of_function(&function.code, 0)];
+    let instructions = placement::returns(&function.code).filter(|_| cfg!(target_arch = "x86_64"));
+    let returns = instructions.is_none();
+    let site = |place: Place| {
         let report = manifest::Probe {
             file: file.shown.clone(),
-            function: function.name,
+            function: function.name.clone(),
             offset: function.offset + place.into,
             into_function: place.into,
             kind: place.kind.name().to_owned(),
             ..manifest::Probe::default()
         };
         let (file, offset) = (file.clone(), function.offset);
-        let at = At::File { file, offset, place, semaphore: 0, returns: true };
+        let at = At::File { file, offset, place, semaphore: 0, returns };
         Site { at, programs: &["line_read"], settings: wire::Site::default(), report }
     };
-    Ok(found.into_iter().map(site).collect())
+    instructions.unwrap_or_else(by_return_probe).into_iter().map(site).collect()
 }

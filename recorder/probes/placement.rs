@@ -101,6 +101,31 @@ pub fn at(code: &[u8], into: u64) -> Place {
     }
 }
 
+/// The places from which the function returns, if these are all its ways out: it jumps to no other.
+pub fn returns(code: &[u8]) -> Option<Vec<Place>> {
+    let decoded = decode(code);
+    let length = decoded.last()?.next_ip();
+    let inside = |target: u64| target < length;
+    let leaves = |instruction: &Instruction| match instruction.flow_control() {
+        FlowControl::UnconditionalBranch | FlowControl::ConditionalBranch => {
+            !near_target(instruction).is_some_and(inside)
+        }
+        FlowControl::IndirectBranch => true,
+        FlowControl::Next
+        | FlowControl::Return
+        | FlowControl::Call
+        | FlowControl::IndirectCall
+        | FlowControl::Interrupt
+        | FlowControl::XbeginXabortXend
+        | FlowControl::Exception => false,
+    };
+    if length != code.len() as u64 || decoded.iter().any(leaves) {
+        return None;
+    }
+    let returns = decoded.iter().filter(|it| it.flow_control() == FlowControl::Return);
+    Some(returns.map(|instruction| at(code, instruction.ip())).collect())
+}
+
 /// Whether an instruction begins `into` bytes behind the start of the code.
 pub fn begins_at(code: &[u8], into: u64) -> bool {
     decode(code).iter().any(|instruction| instruction.ip() == into)
@@ -197,6 +222,19 @@ mod tests {
         );
         assert_eq!(at(&code, 4), Place { into: 4, kind: Kind::Emulated, instruction: vec![0x90] });
         assert_eq!(at(&code, 1).kind, Kind::SingleStepped);
+    }
+
+    #[test]
+    fn a_function_returns_where_it_says_so() {
+        // test %rdi,%rdi; je +1; ret; nop; ret
+        let code = [0x48, 0x85, 0xff, 0x74, 0x01, 0xc3, 0x90, 0xc3];
+        let places = returns(&code).unwrap();
+        assert_eq!(places.iter().map(|place| place.into).collect::<Vec<_>>(), [5, 7]);
+        // jmp to another function
+        assert_eq!(returns(&[0xe9, 0x10, 0, 0, 0]), None);
+        // jmp *%rax
+        assert_eq!(returns(&[0xff, 0xe0]), None);
+        assert_eq!(returns(&[]), None);
     }
 
     #[test]

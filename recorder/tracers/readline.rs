@@ -15,7 +15,7 @@ pub const TRACER: Tracer = Tracer {
         optional: false,
         hooks: &[Hook {
             kind: Kind::Uprobe,
-            name: "uretprobes of readline",
+            name: "uprobes on the returns of readline",
             programs: &[("line_read", Readline)],
             attach: Attach::Sites(Readline),
         }],
