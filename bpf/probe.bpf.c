@@ -210,8 +210,8 @@ static __always_inline __s64 user_stack_at(void *ctx)
 {
 	struct walk walk = { .table = TABLE_PROBE };
 
+	/* The kernel walks: it knows where return probes have put themselves in (4a365eb8a6d9). */
 	if (site.user) {
-		walk.probed = true;
 		walk.returned = site.returned;
 #if defined(__TARGET_ARCH_x86)
 		/* The function has no frame yet: where it returns to is on top of the stack. */

@@ -97,12 +97,12 @@ static __always_inline __u32 walk_frames(struct pt_regs *regs, __u64 *frames)
 }
 
 /* The id of the current stack, user or kernel; UNKNOWN_64 where there is none or it cannot be read. */
-static __always_inline __s64 stack_id(void *ctx, __u64 flags, const struct walk walk)
+static __always_inline __s64 stack_id(void *ctx, __u64 flags, struct walk walk)
 {
 	struct raw_stack *stack;
 	__u64 hash, size, fixed;
 	__u32 tid = (__u32)bpf_get_current_pid_tgid(), place = tid % SCRATCHES, frames, i;
-	bool put_in = walk.caller;
+	bool put_in;
 	__u8 one = 1;
 	long length;
 
@@ -123,6 +123,12 @@ static __always_inline __s64 stack_id(void *ctx, __u64 flags, const struct walk 
 		return UNKNOWN_64;
 	}
 	frames = (__u32)length / 8;
+	/*
+	 * Since 6.12 the kernel itself puts in the caller, where a probe is on the `push %rbp` that a function
+	 * begins with (is_uprobe_at_func_entry in arch/x86/events/core.c). Where it walks, we do not then.
+	 */
+	if (walk.caller && !walk.probed && frames >= 2 && stack->frames[2] == walk.caller)
+		walk.caller = 0;
 	hash = mix(walk.address_space, frames << 1 | walk.returned);
 	if (walk.caller) {
 		hash = mix(hash, walk.caller);
@@ -148,10 +154,8 @@ static __always_inline __s64 stack_id(void *ctx, __u64 flags, const struct walk 
 	stack->event.id = hash;
 	stack->event.pid = flags & BPF_F_USER_STACK ? (__s32)(bpf_get_current_pid_tgid() >> 32) : UNKNOWN_32;
 	stack->event.tid = (__s32)tid;
-	/*
-	 * Since 6.12 the kernel itself puts in the caller, where a probe is on the `push %rbp` that a function
-	 * begins with (is_uprobe_at_func_entry in arch/x86/events/core.c): it then has a build id.
-	 */
+	put_in = walk.caller;
+	/* Where we walk, the caller has a build id then. */
 	if (walk.caller && walk.probed &&
 	    bpf_get_stack(ctx, stack->build_ids, 2 * sizeof(__u64), flags) == 2 * sizeof(__u64))
 		put_in = ((__u64 *)stack->build_ids)[1] != walk.caller;

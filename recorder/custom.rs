@@ -62,6 +62,9 @@ pub fn find(args: &Args, pids: &[i32]) -> Probes {
         });
         probes.add(text, sites, args.quiet);
     }
+    for warning in files.warnings.iter().filter(|_| !args.quiet) {
+        eprintln!("record: {warning}");
+    }
     probes.sites.sort_by_key(|site| site.settings.span_end != ENDS);
     probes
 }

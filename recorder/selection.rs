@@ -64,7 +64,7 @@ pub struct Selection {
     #[arg(long, help_heading = "Tracers")]
     pub alloc_throwing: bool,
 
-    /// A probe of your own (repeatable): KIND:PLACE[,ARG[:TYPE]]…[,stack][,kstack][,name=NAME], where
+    /// A probe of your own (repeatable): KIND:PLACE[,ARG[:TYPE]]…[,stack][,kstack][,at=ret][,name=NAME], where
     /// KIND:PLACE is usdt:PATH:PROVIDER:NAME, uprobe:PATH:FUNCTION[+OFFSET], uretprobe:PATH:FUNCTION,
     /// kprobe:FUNCTION, kretprobe:FUNCTION, fentry:FUNCTION, fexit:FUNCTION or tracepoint:CATEGORY:NAME;
     /// ARG is arg0 to arg5, retval or a tracepoint's field; TYPE is i8 to i64, u8 to u64, ptr, str or kstr

@@ -1,5 +1,6 @@
 //! From the words of a probe to its places, and to where its arguments are there.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -23,13 +24,15 @@ pub struct Files {
     /// The root directories of the recorded processes.
     roots: Vec<PathBuf>,
     functions: Option<Functions>,
+    /// What the user should know of probes that were found.
+    pub warnings: BTreeSet<String>,
 }
 
 impl Files {
     /// `mapped` are the files of the processes `pids`.
     pub fn new(mapped: Vec<CodeFile>, pids: &[i32]) -> Files {
         let roots = pids.iter().map(|pid| PathBuf::from(format!("/proc/{pid}/root")));
-        Files { mapped, roots: roots.collect(), functions: None }
+        Files { mapped, roots: roots.collect(), functions: None, warnings: BTreeSet::new() }
     }
 
     /// The file that is meant: by its path, as the recorded processes see it or as we do, or a library by
@@ -100,16 +103,22 @@ pub fn sites(spec: &Spec, name: &str, files: &mut Files) -> Result<Vec<Site>> {
         }
         Place::Uprobe { path, function, offset } => {
             let file = files.find(path)?;
-            Ok(vec![in_function(
-                spec,
-                name,
-                &file,
-                Within { function, offset: *offset, returns: false },
-            )?])
+            let function = &find_function(&file, function)?;
+            let place = within(function, *offset)?;
+            let within = Within { function, place, at: Moment::of(*offset) };
+            Ok(vec![in_function(spec, name, &file, within)?])
         }
         Place::Uretprobe { path, function } => {
             let file = files.find(path)?;
-            Ok(vec![in_function(spec, name, &file, Within { function, offset: 0, returns: true })?])
+            let function = &find_function(&file, function)?;
+            if !spec.at_ret && elf::throws(&file.path)? {
+                files.warnings.insert(format!(
+                    "an exception or panic that passes a return probe ends the program ({}); at=ret puts none, \
+                     at ten times the cost of a hit",
+                    file.shown
+                ));
+            }
+            at_return(spec, name, &file, function)
         }
         Place::Kernel { by, function } => Ok(vec![in_kernel(spec, name, files, *by, function)?]),
         Place::Tracepoint { category, name: event } => {
@@ -168,51 +177,80 @@ fn of_note(spec: &Spec, name: &str, file: &CodeFile, note: &Note) -> Result<Site
 
 /// A place in a function of a file.
 struct Within<'a> {
-    function: &'a str,
-    offset: u64,
-    returns: bool,
+    function: &'a elf::Function,
+    place: placement::Place,
+    at: Moment,
+}
+
+/// When a thread comes by there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Moment {
+    /// The function was just called.
+    Entry,
+    /// It runs.
+    Inside,
+    /// It is about to return.
+    Ret,
+    /// It has returned.
+    Returned,
+}
+
+impl Moment {
+    fn of(offset: u64) -> Moment {
+        if offset == 0 { Moment::Entry } else { Moment::Inside }
+    }
+}
+
+/// The place so many bytes behind a function's start. At the start itself it is where it costs least.
+fn within(function: &elf::Function, offset: u64) -> Result<placement::Place> {
+    let code = &function.code;
+    if offset == 0 {
+        return Ok(placement::of_function(code, ARGUMENTS));
+    }
+    if cfg!(target_arch = "x86_64") {
+        ensure!(offset < code.len() as u64, "the function has only {} bytes", code.len());
+        ensure!(placement::begins_at(code, offset), "no instruction begins at +{offset:#x}");
+        return Ok(placement::at(code, offset));
+    }
+    Ok(placement::Place { into: offset, kind: Kind::SingleStepped, instruction: Vec::new() })
+}
+
+/// By a return probe, or on each instruction by which the function returns.
+fn at_return(
+    spec: &Spec,
+    name: &str,
+    file: &CodeFile,
+    function: &elf::Function,
+) -> Result<Vec<Site>> {
+    let site = |place, at| in_function(spec, name, file, Within { function, place, at });
+    if spec.at_ret {
+        let places = placement::returns(&function.code).filter(|places| !places.is_empty());
+        let places = places.context("the function has other ways out than to return")?;
+        return places.into_iter().map(|place| site(place, Moment::Ret)).collect();
+    }
+    Ok(vec![site(placement::of_function(&function.code, 0), Moment::Returned)?])
 }
 
 fn in_function(spec: &Spec, name: &str, file: &CodeFile, within: Within<'_>) -> Result<Site> {
-    let function = function(file, within.function)?;
-    let place = if within.offset > 0 {
-        let code = &function.code;
-        if cfg!(target_arch = "x86_64") {
-            ensure!(
-                within.offset < code.len() as u64,
-                "the function has only {} bytes",
-                code.len()
-            );
-            let fits = placement::begins_at(code, within.offset);
-            ensure!(fits, "no instruction begins at +{:#x}", within.offset);
-            placement::at(code, within.offset)
-        } else {
-            placement::Place {
-                into: within.offset,
-                kind: Kind::SingleStepped,
-                instruction: Vec::new(),
-            }
-        }
-    } else {
-        placement::of_function(&function.code, if within.returns { 0 } else { ARGUMENTS })
-    };
+    let Within { function, place, at } = within;
     let values =
-        Values::read(spec, |argument| match (argument.name.as_str(), argument.number()) {
-            ("retval", _) if within.returns => operand::returned().map(with_type),
-            ("retval", _) => bail!("retval is known when the function returns: uretprobe"),
-            (_, Some(_)) if within.returns => {
-                bail!("a function's arguments are gone when it returns; only retval is known")
-            }
-            (_, Some(_)) if within.offset > 0 => {
+        Values::read(spec, |argument| match (argument.name.as_str(), argument.number(), at) {
+            ("retval", _, Moment::Ret | Moment::Returned) => operand::returned().map(with_type),
+            ("retval", ..) => bail!("retval is known when the function returns: uretprobe"),
+            (other, None, _) => bail!("there is no argument `{other}`; there are arg0 to arg5"),
+            (_, Some(number), Moment::Entry) => operand::argument(number).map(with_type),
+            (_, Some(_), Moment::Inside) => {
                 bail!("arguments are in their registers only at the function's start")
             }
-            (_, Some(number)) => operand::argument(number).map(with_type),
-            (other, None) => bail!("there is no argument `{other}`; there are arg0 to arg5"),
+            (_, Some(_), Moment::Ret | Moment::Returned) => {
+                bail!("a function's arguments are gone when it returns; only retval is known")
+            }
         })?;
     let mut settings = values.settings(spec, name);
     settings.user = 1;
-    settings.returned = i32::from(within.returns);
-    settings.at_entry = i32::from(!within.returns && within.offset == 0);
+    settings.returned = i32::from(at == Moment::Returned);
+    // There the address that it returns to is on top of the stack.
+    settings.at_entry = i32::from(matches!(at, Moment::Entry | Moment::Ret));
     let mut report = values.report(name, place.kind.name(), &function.name);
     report.file.clone_from(&file.shown);
     report.offset = function.offset + place.into;
@@ -222,12 +260,12 @@ fn in_function(spec: &Spec, name: &str, file: &CodeFile, within: Within<'_>) -> 
         offset: function.offset,
         place,
         semaphore: 0,
-        returns: within.returns,
+        returns: at == Moment::Returned,
     };
     Ok(Site { at, programs: values.programs(), settings, report })
 }
 
-fn function(file: &CodeFile, name: &str) -> Result<elf::Function> {
+fn find_function(file: &CodeFile, name: &str) -> Result<elf::Function> {
     if name.starts_with("0x") {
         let address = spec::number(name).with_context(|| format!("`{name}` is no address"))?;
         return elf::code_at_address(&file.path, address);

@@ -1,7 +1,7 @@
 //! The words of `--probe` and `--span`.
 //!
 //! ```text
-//! KIND:PLACE[,ARGUMENT[:TYPE]]…[,stack][,kstack][,key=ARGUMENT[:TYPE]][,name=NAME]
+//! KIND:PLACE[,ARGUMENT[:TYPE]]…[,stack][,kstack][,key=ARGUMENT[:TYPE]][,at=ret][,name=NAME]
 //! ```
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -22,6 +22,8 @@ pub struct Spec {
     pub stack: bool,
     /// Whether the kernel's stack is wanted.
     pub kernel_stack: bool,
+    /// Whether a return is probed at the instructions by which the function returns.
+    pub at_ret: bool,
     /// What the user calls it.
     pub name: Option<String>,
 }
@@ -127,6 +129,7 @@ impl Spec {
             key: None,
             stack: false,
             kernel_stack: false,
+            at_ret: false,
             name: None,
         };
         for word in words {
@@ -135,8 +138,13 @@ impl Spec {
                 ("kstack", _) => spec.kernel_stack = true,
                 (_, Some(("name", name))) if !name.is_empty() => spec.name = Some(name.to_owned()),
                 (_, Some(("key", key))) => spec.key = Some(Argument::read(key)?),
+                ("at=ret", _) => {
+                    let returns = matches!(spec.place, Place::Uretprobe { .. });
+                    ensure!(returns, "at=ret is for a uretprobe");
+                    spec.at_ret = true;
+                }
                 (_, Some((option, _))) => {
-                    bail!("there is no option `{option}=`; there are name= and key=")
+                    bail!("there is no option `{option}=`; there are name=, key= and at=ret")
                 }
                 (word, None) => spec.arguments.push(Argument::read(word)?),
             }
@@ -298,6 +306,8 @@ mod tests {
         assert!(error("kprobe:").contains("no place of a probe"));
         assert!(error("uprobe:/a:f+x").contains("no offset"));
         assert!(error("uretprobe:/a:f+1").contains("no offset"));
+        assert!(error("uprobe:/a:f,at=ret").contains("is for a uretprobe"));
+        assert!(Spec::read("uretprobe:/a:f,at=ret").unwrap().at_ret);
         assert!(error("uprobe:/a:f,arg0:u128").contains("no type `u128`"));
         assert!(error("uprobe:/a:f,arg 0").contains("no argument"));
         assert!(error("uprobe:/a:f,color=red").contains("no option `color=`"));

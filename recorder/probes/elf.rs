@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use object::read::elf::ProgramHeader as _;
-use object::{Object as _, ObjectSection as _, ObjectSegment as _, ReadCache, SymbolKind};
+use object::{
+    Object as _, ObjectSection as _, ObjectSegment as _, ObjectSymbol as _, ReadCache, SymbolKind,
+};
 
 /// Where distributions put what they strip.
 const DEBUG: &str = "/usr/lib/debug";
@@ -119,6 +121,19 @@ pub fn code_at_address(path: &Path, address: u64) -> Result<Function> {
     let (offset, code) =
         found.with_context(|| format!("{} has no code at {address:#x}", path.display()))?;
     Ok(Function { name: format!("{address:#x}"), offset, code })
+}
+
+/// Whether functions of the file may be left by exceptions of C++ or panics of Rust.
+///
+/// # Errors
+/// If the file cannot be read, or is no ELF file.
+pub fn throws(path: &Path) -> Result<bool> {
+    const UNWINDS: [&str; 2] = ["__gxx_personality_v0", "rust_eh_personality"];
+    let cache = ReadCache::new(File::open(path).with_context(|| path.display().to_string())?);
+    let file = object::File::parse(&cache)
+        .with_context(|| format!("{} is no ELF file", path.display()))?;
+    let mut symbols = file.dynamic_symbols().chain(file.symbols());
+    Ok(symbols.any(|symbol| symbol.name().is_ok_and(|name| UNWINDS.contains(&name))))
 }
 
 /// Whether the file has no names of functions but those that other files may use.
