@@ -45,6 +45,18 @@ const WAYS: [(&str, Who); 10] = [
     ),
 ];
 
+/// How the program is compiled: what a function begins with decides what a probe costs.
+const BEGINNINGS: [(&str, &[&str]); 2] = [
+    (
+        "a function that saves its frame pointer (`endbr64; push %rbp`)",
+        &["-O0", "-fcf-protection=full"],
+    ),
+    (
+        "a function without a frame, whose first instruction is single-stepped",
+        &["-O1", "-fcf-protection=none"],
+    ),
+];
+
 struct Options {
     calls: u64,
     repeat: usize,
@@ -74,10 +86,19 @@ impl Options {
 
 fn main() -> Result<()> {
     let options = Options::parse()?;
+    for (title, flags) in BEGINNINGS {
+        println!("\n{title}");
+        compare(flags, &options)?;
+    }
+    Ok(())
+}
+
+fn compare(flags: &[&str], options: &Options) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let program = folder.path().join("called");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/benches/called.c");
-    let compiled = Command::new("cc").args(["-O1", "-o"]).arg(&program).arg(source).status();
+    let mut compiler = Command::new("cc");
+    let compiled = compiler.arg("-o").arg(&program).args(flags).arg(source).status();
     anyhow::ensure!(compiled.context("cannot run cc")?.success(), "cc failed");
 
     let mut measured: Vec<Vec<f64>> = vec![Vec::new(); WAYS.len()];
