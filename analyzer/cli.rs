@@ -12,8 +12,8 @@ use crate::losses::Heading;
 use crate::render::{Output, OutputArgs};
 use crate::window::{Span, Window, WindowArgs};
 use crate::{
-    cat, check, flamegraph, histogram, info, irqs, lsm, memleak, opens, processes, repair, runqlat,
-    signals, syscalls, tcp, unlinks,
+    cat, check, commands, flamegraph, gc, histogram, info, irqs, lsm, memleak, opens, processes,
+    repair, runqlat, signals, syscalls, tcp, unlinks,
 };
 
 /// Answer questions from a recording: on any machine, without privileges
@@ -65,6 +65,12 @@ pub enum Command {
     /// What the security modules were asked about connections, and what they answered
     #[command(after_help = lsm::EXAMPLE)]
     Lsm(lsm::LsmArgs),
+    /// Collections of garbage in Java, Python and Ruby: pauses, what they freed, and their share of time
+    #[command(after_help = gc::EXAMPLE)]
+    Gc(gc::GcArgs),
+    /// Lines that people gave to a shell
+    #[command(after_help = commands::EXAMPLE)]
+    Commands(commands::CommandsArgs),
     /// Memory that programs, or the kernel for itself, allocated and did not free, at any instant
     #[command(after_help = memleak::EXAMPLE)]
     Memleak(memleak::MemleakArgs),
@@ -160,6 +166,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Irqs(args) => irqs::run(&args).map(done),
         Command::Tcp(args) => tcp::run(&args).map(done),
         Command::Lsm(args) => lsm::run(&args).map(done),
+        Command::Gc(args) => gc::run(&args).map(done),
+        Command::Commands(args) => commands::run(&args).map(done),
         Command::Memleak(args) => memleak::run(&args).map(done),
         Command::Flamegraph(args) => flamegraph::run(&args).map(done),
         Command::Histogram(args) => histogram::run(&args).map(done),
@@ -274,6 +282,14 @@ mod tests {
             &["memleak", "--peak", "--format", "csv"],
             &["memleak", "--temporary", "--format", "csv"],
             &["memleak", "--timeline", "--format", "csv"],
+            &["gc", "--format", "csv"],
+            &["gc", "--pools", "--format", "csv"],
+            &["gc", "--hist", "--by", "process", "--format", "csv"],
+            &["gc", "--summary", "--format", "csv"],
+            &["gc", "--share", "--format", "csv"],
+            &["gc", "--longest", "3", "--format", "csv"],
+            &["gc", "--timeline", "--format", "csv"],
+            &["commands", "--format", "csv"],
             &["cat", "exec", "--format", "csv"],
         ] {
             let text = analyze(&made, args).expect("nothing is wrong");

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use lookback_schemas::TableId;
-use lookback_schemas::tables::{alloc, vm};
+use lookback_schemas::tables::{alloc, gc, vm};
 
 /// Signals 1 to 31 without their `SIG` (`include/uapi/asm-generic/signal.h`).
 const SIGNALS: [&str; 31] = [
@@ -295,15 +295,38 @@ pub fn vm_call(number: i32) -> Cow<'static, str> {
     call.map_or_else(|| Cow::Owned(number.to_string()), |call| call.name().into())
 }
 
+/// What of a collection of garbage a row is about; see the table `gc`.
+#[must_use]
+pub fn gc_part(number: i32) -> Cow<'static, str> {
+    let part = gc::Part::from_code(number);
+    part.map_or_else(|| Cow::Owned(number.to_string()), |part| part.name().into())
+}
+
+/// A runtime that collects garbage; see the table `gc`.
+#[must_use]
+pub fn gc_runtime(number: i32) -> Cow<'static, str> {
+    let runtime = gc::Runtime::from_code(number);
+    runtime.map_or_else(|| Cow::Owned(number.to_string()), |runtime| runtime.name().into())
+}
+
+/// Whether all of the heap was collected; see the table `gc`.
+#[must_use]
+pub fn gc_full(number: i32) -> Cow<'static, str> {
+    named(&["no", "yes"], number)
+}
+
 /// The name of a code.
 pub type Name = fn(i32) -> Cow<'static, str>;
 
-/// What names the codes in a column of memory's tables, where a person reads them.
+/// What names the codes in a column of the tables of memory and of garbage, where a person reads them.
 #[must_use]
 pub fn names_of(table: TableId, column: &str) -> Option<Name> {
     match (table, column) {
         (TableId::Alloc, "function") => Some(alloc_function),
         (TableId::Vm, "call") => Some(vm_call),
+        (TableId::Gc, "part") => Some(gc_part),
+        (TableId::Gc, "runtime") => Some(gc_runtime),
+        (TableId::Gc, "full") => Some(gc_full),
         (_, _) => None,
     }
 }
@@ -449,5 +472,7 @@ mod tests {
         assert_eq!(tcp_state(0), "0");
         assert_eq!((alloc_function(2), vm_call(3)), ("realloc".into(), "brk".into()));
         assert_eq!((alloc_function(-1), vm_call(4)), ("-1".into(), "4".into()));
+        assert_eq!((gc_part(3), gc_runtime(1)), ("sweep".into(), "python".into()));
+        assert_eq!((gc_part(4), gc_runtime(-1), gc_full(2)), ("4".into(), "-1".into(), "2".into()));
     }
 }

@@ -376,8 +376,10 @@ impl Scale {
     }
 }
 
-fn stars(count: u64, most: u64, full: usize) -> String {
-    let stars = u128::from(count) * full as u128 / u128::from(most);
+/// A bar of up to `full` stars: as many of them as `count` is of `most`. Blanks fill it up.
+#[must_use]
+pub fn stars(count: u64, most: u64, full: usize) -> String {
+    let stars = u128::from(count) * full as u128 / u128::from(most.max(1));
     let stars = "*".repeat(usize::try_from(stars).unwrap_or(full));
     format!("{stars:<full$}")
 }
@@ -405,13 +407,15 @@ pub struct Report {
     pub kind: Kind,
     /// Only count, mean and percentiles: one row for each.
     pub summary: bool,
+    /// The column of a summary that says how many rows had no value.
+    pub nulls: &'static str,
 }
 
 impl Report {
     /// Histograms of the durations in this column.
     #[must_use]
     pub fn of_durations(column: &'static str, keys: Vec<render::Column>, scale: Scale) -> Report {
-        Report { keys, scale, column, kind: Kind::Duration, summary: false }
+        Report { keys, scale, column, kind: Kind::Duration, summary: false, nulls: "nulls" }
     }
 
     /// Prints them in this order.
@@ -479,7 +483,7 @@ impl Report {
         let mut columns = self.keys;
         columns.extend([
             column("count"),
-            unusual("nulls", any(|summary| summary.nulls)),
+            unusual(self.nulls, any(|summary| summary.nulls)),
             unusual("negative", any(|summary| summary.negative)),
             render::Column::data("mean"),
             render::Column::table("mean").right(),

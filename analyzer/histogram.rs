@@ -79,6 +79,7 @@ pub fn run(args: &HistogramArgs) -> anyhow::Result<()> {
         column: column.name,
         kind: column.kind,
         summary: args.summary,
+        nulls: "nulls",
     };
     let group = |(key, values): (Key, Values)| Group {
         title: by.map(|by| format!("{} = {}", by.name, text(args.table, by, &key))),

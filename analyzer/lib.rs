@@ -18,17 +18,21 @@
 #![cfg(feature = "analyze")]
 #![warn(missing_docs)]
 
+pub mod bins;
 pub mod blocks;
 pub mod cat;
 pub mod check;
 pub mod cli;
 pub mod codes;
+pub mod commands;
 pub mod distribution;
 pub mod files;
 pub mod flamegraph;
+pub mod gc;
 pub mod heap;
 pub mod histogram;
 pub mod info;
+pub mod intervals;
 pub mod irqs;
 pub mod lifetimes;
 pub mod losses;
@@ -51,6 +55,7 @@ pub mod tally;
 pub mod tcp;
 pub mod timeline;
 pub mod unlinks;
+pub mod waits;
 pub mod window;
 
 #[cfg(test)]

@@ -290,7 +290,9 @@ impl Lifetimes {
         self.index_of(pid, ts).map(|index| &self.all[index])
     }
 
-    fn index_of(&self, pid: i32, ts: i64) -> Option<usize> {
+    /// The place of [`who`](Lifetimes::who) among [`all`](Lifetimes::all).
+    #[must_use]
+    pub fn index_of(&self, pid: i32, ts: i64) -> Option<usize> {
         let all = self.by_pid.get(&pid)?;
         let later = all.partition_point(|index| self.all[*index].begins() <= ts);
         match later {

@@ -125,6 +125,21 @@ pub fn missing(
     Ok(found.into_values().collect())
 }
 
+/// What to say where a table was not recorded: that nobody looked, which is not that nothing was.
+/// `what` it would tell of, and `how` that is recorded. Nothing where it was recorded.
+///
+/// # Errors
+/// If the table is damaged.
+pub fn unrecorded(
+    recording: &Recording,
+    table: TableId,
+    (what, how): (&str, &str),
+) -> Result<Option<String>, Error> {
+    let recorded = crate::memleak::is_recorded(recording, table)?;
+    Ok((!recorded)
+        .then(|| format!("the recording does not tell of {what}: that takes `record {how}`")))
+}
+
 /// The first lines of a report.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Heading {

@@ -1,5 +1,7 @@
 //! Recordings made up for tests, written as the recorder writes them.
 
+mod runtimes;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -15,6 +17,8 @@ use lookback_schemas::segment::{Rotation, TableWriter};
 use lookback_schemas::tables::*;
 use lookback_schemas::wire::{Chars, Flag, Header, Ip, Loc, Maybe, Monotonic, StackHash};
 use lookback_schemas::{Table, TableId};
+
+pub use self::runtimes::{Collection, Hit, Stretch};
 
 /// When the made recordings begin: 2026-11-22T10:15:00Z.
 pub const START: i64 = 1_795_342_500_000_000_000;
@@ -36,6 +40,8 @@ pub struct Made {
     filters: RefCell<Filters>,
     /// The probes of the tracer `alloc`, which is there if there are any.
     probes: RefCell<Vec<Probe>>,
+    /// More tracers.
+    tracers: RefCell<Vec<Tracer>>,
 }
 
 /// Memory that the kernel allocates.
@@ -273,6 +279,7 @@ impl Made {
             rows: RefCell::default(),
             filters: RefCell::default(),
             probes: RefCell::default(),
+            tracers: RefCell::default(),
         };
         made.write_manifest(None);
         made
@@ -348,6 +355,7 @@ impl Made {
             ..Manifest::default()
         };
         manifest.tracers.extend(alloc);
+        manifest.tracers.extend(self.tracers.borrow().iter().cloned());
         manifest
     }
 

@@ -325,7 +325,7 @@ fn outstanding(
     }
     reports.join(std::mem::replace(&mut memory.reports, Reports::new(args)));
     let mut output = begin(source, kinds)?;
-    notes::say(&mut output, &notes)?;
+    output.notes(&notes)?;
     if args.lifetimes {
         histograms(&mut output, values, "lifetime", Scale::of_time(false))?;
     } else if args.sizes {

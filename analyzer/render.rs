@@ -108,6 +108,17 @@ impl Value {
         Value::Int(i64::try_from(count).unwrap_or(i64::MAX))
     }
 
+    /// `part` of `whole` in percent, with two digits; unknown if the whole is, or is nothing.
+    #[must_use]
+    pub fn percent(part: i64, whole: Option<i64>) -> Value {
+        match whole {
+            Some(whole @ 1..) => {
+                Value::Real((part as f64 / whole as f64 * 10_000.0).round() / 100.0)
+            }
+            Some(_) | None => Value::Null,
+        }
+    }
+
     /// The number, or unknown.
     #[must_use]
     pub fn int<N: Into<i64>>(number: Option<N>) -> Value {
@@ -300,6 +311,21 @@ impl Output {
                 }
             }
             Format::Json | Format::Csv => heading.warn(),
+        }
+        Ok(())
+    }
+
+    /// Says what a reader must know about the rows, in lines that are safe to print. In JSON and CSV,
+    /// which have no place for that, it goes to the standard error.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn notes(&mut self, notes: &[String]) -> anyhow::Result<()> {
+        for note in notes {
+            match self.format {
+                Format::Table => self.line(&format!("# {note}"))?,
+                Format::Json | Format::Csv => eprintln!("analyze: note: {note}"),
+            }
         }
         Ok(())
     }

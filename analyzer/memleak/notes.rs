@@ -11,7 +11,7 @@ use crate::cli::Source;
 use crate::heap::{self, Counts, Question};
 use crate::losses::{Missing, missing};
 use crate::mapped;
-use crate::render::{Format, Output, duration, escaped, size, thousands};
+use crate::render::{duration, escaped, size, thousands};
 use crate::sites::Sum;
 
 /// Of the kinds those that the recording tells of, and what to say of the others: nothing, unless
@@ -220,15 +220,4 @@ fn left_out(recording: &Recording) -> Option<String> {
     let files = files.join(", ");
     (!files.is_empty())
         .then(|| format!("functions of {files} had no probes: their calls are missing"))
-}
-
-/// Says the notes where they do not disturb the rows.
-pub(super) fn say(output: &mut Output, notes: &[String]) -> anyhow::Result<()> {
-    for note in notes {
-        match output.format() {
-            Format::Table => output.line(&format!("# {note}"))?,
-            Format::Json | Format::Csv => eprintln!("analyze: note: {note}"),
-        }
-    }
-    Ok(())
 }

@@ -54,7 +54,7 @@ pub(super) fn run(user: &User<'_>, kinds: &[Kind], missing: &[String]) -> anyhow
         said.extend(notes::of_mapped(user, &question, &found));
     }
     let mut output = begin(user.source, kinds)?;
-    notes::say(&mut output, &said)?;
+    output.notes(&said)?;
     let mut columns = vec![Column::new("ts", "TIME")];
     if heap {
         let names = [

@@ -5,7 +5,7 @@
 
 use super::section::{Reports, Section};
 use super::user::User;
-use super::{Kind, begin, notes};
+use super::{Kind, begin};
 use crate::replay::Instants;
 
 /// Prints the report.
@@ -32,7 +32,7 @@ pub(super) fn run(user: &User<'_>, kinds: &[Kind], missing: &[String]) -> anyhow
         })?;
     }
     let mut output = begin(user.source, &[Kind::Heap])?;
-    notes::say(&mut output, &said)?;
+    output.notes(&said)?;
     super::print(user, &mut output, &super::kernel::Caches::default(), &reports.all)?;
     output.finish()
 }

@@ -12,7 +12,7 @@ use ahash::HashMap;
 use super::print::frames;
 use super::section::{Group, Section};
 use super::user::User;
-use super::{Kind, Sort, begin, notes};
+use super::{Kind, Sort, begin};
 use crate::heap::shard::Within;
 use crate::render::{Column, Format, Output, Value, duration, escaped, thousands};
 use crate::replay::Instants;
@@ -72,7 +72,7 @@ pub(super) fn run(user: &User<'_>, kinds: &[Kind], missing: &[String]) -> anyhow
     let wanted = ranked.iter().filter_map(|(group, _)| group.stack).collect();
     let stacks = Stacks::read(&user.source.recording, &wanted)?;
     let mut output = begin(user.source, &[Kind::Heap])?;
-    notes::say(&mut output, &said)?;
+    output.notes(&said)?;
     let printer = Printer { user, stacks };
     match output.format() {
         Format::Table if !kinds.contains(&Kind::Heap) => {}
