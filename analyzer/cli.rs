@@ -12,8 +12,8 @@ use crate::losses::Heading;
 use crate::render::{Output, OutputArgs};
 use crate::window::{Span, Window, WindowArgs};
 use crate::{
-    cat, check, commands, flamegraph, gc, histogram, info, irqs, lsm, memleak, opens, processes,
-    repair, runqlat, signals, syscalls, tcp, unlinks,
+    cat, check, commands, flamegraph, gc, histogram, info, irqs, lsm, memleak, opens, probes,
+    processes, repair, runqlat, signals, spans, syscalls, tcp, unlinks,
 };
 
 /// Answer questions from a recording: on any machine, without privileges
@@ -71,6 +71,12 @@ pub enum Command {
     /// Lines that people gave to a shell
     #[command(after_help = commands::EXAMPLE)]
     Commands(commands::CommandsArgs),
+    /// Probes that the user chose: hits, arguments, and what there was not
+    #[command(after_help = probes::EXAMPLE)]
+    Probes(probes::ProbesArgs),
+    /// Spans between two probes: how long they took, and whether pauses or waits made them slow
+    #[command(after_help = spans::EXAMPLE)]
+    Spans(spans::SpansArgs),
     /// Memory that programs, or the kernel for itself, allocated and did not free, at any instant
     #[command(after_help = memleak::EXAMPLE)]
     Memleak(memleak::MemleakArgs),
@@ -168,6 +174,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Lsm(args) => lsm::run(&args).map(done),
         Command::Gc(args) => gc::run(&args).map(done),
         Command::Commands(args) => commands::run(&args).map(done),
+        Command::Probes(args) => probes::run(&args).map(done),
+        Command::Spans(args) => spans::run(&args).map(done),
         Command::Memleak(args) => memleak::run(&args).map(done),
         Command::Flamegraph(args) => flamegraph::run(&args).map(done),
         Command::Histogram(args) => histogram::run(&args).map(done),
@@ -290,6 +298,17 @@ mod tests {
             &["gc", "--longest", "3", "--format", "csv"],
             &["gc", "--timeline", "--format", "csv"],
             &["commands", "--format", "csv"],
+            &["probes", "--format", "csv"],
+            &["probes", "--by", "process", "--format", "csv"],
+            &["probes", "--list", "--format", "csv"],
+            &["probes", "--hist", "arg0", "--name", "x", "--format", "csv"],
+            &["spans", "--format", "csv"],
+            &["spans", "--hist", "--by", "thread", "--format", "csv"],
+            &["spans", "--list", "--format", "csv"],
+            &["spans", "--unfinished", "--format", "csv"],
+            &["spans", "--timeline", "--format", "csv"],
+            &["spans", "--blame", "--format", "csv"],
+            &["spans", "--blame", "--longest", "3", "--format", "csv"],
             &["cat", "exec", "--format", "csv"],
         ] {
             let text = analyze(&made, args).expect("nothing is wrong");

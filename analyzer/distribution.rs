@@ -244,10 +244,20 @@ impl Summary {
         i64::try_from(self.sum).unwrap_or(if self.sum < 0 { i64::MIN } else { i64::MAX })
     }
 
+    /// The median.
+    #[must_use]
+    pub fn p50(&self) -> Option<i64> {
+        self.percentile("p50")
+    }
+
     /// The 99th percentile.
     #[must_use]
     pub fn p99(&self) -> Option<i64> {
-        let place = PERCENTILES.iter().position(|(name, _)| *name == "p99");
+        self.percentile("p99")
+    }
+
+    fn percentile(&self, wanted: &str) -> Option<i64> {
+        let place = PERCENTILES.iter().position(|(name, _)| *name == wanted);
         place.and_then(|place| self.percentiles[place])
     }
 }

@@ -6,12 +6,14 @@
 //!
 //! - [`info`] and [`check`] tell what a recording is and whether it is whole;
 //! - [`processes`], [`signals`], [`syscalls`], [`opens`], [`unlinks`], [`runqlat`], [`irqs`], [`tcp`],
-//!   [`lsm`], [`memleak`], [`flamegraph`] and [`histogram`] answer questions;
+//!   [`lsm`], [`gc`], [`commands`], [`probes`], [`spans`], [`memleak`], [`flamegraph`] and
+//!   [`histogram`] answer questions;
 //! - [`cat`] prints the rows of any table;
 //! - [`repair`] makes a killed recording readable for other programs.
 //!
 //! They share how a recording is narrowed down ([`window`] in time, [`scope`] to processes), how
-//! its rows are put into order ([`timeline`]) or added up ([`tally`], [`distribution`]), who a pid
+//! its rows are put into order ([`timeline`]) or added up ([`tally`], [`distribution`]), by steps of
+//! time ([`bins`]) or as stretches of it ([`intervals`], [`waits`]), who a pid
 //! was at a time ([`lifetimes`]), what memory was held ([`blocks`], [`heap`], [`mapped`]) in which
 //! address space ([`spaces`]) and what it adds up to ([`sites`]), what stacks are called ([`stacks`]),
 //! what is missing ([`losses`]), and how rows are printed ([`render`]).
@@ -40,6 +42,7 @@ pub mod lsm;
 pub mod mapped;
 pub mod memleak;
 pub mod opens;
+pub mod probes;
 pub mod processes;
 pub mod render;
 pub mod repair;
@@ -49,6 +52,7 @@ pub mod scope;
 pub mod signals;
 pub mod sites;
 pub mod spaces;
+pub mod spans;
 pub mod stacks;
 pub mod syscalls;
 pub mod tally;
