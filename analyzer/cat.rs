@@ -181,7 +181,7 @@ pub(crate) fn numbers(column: &ListArray, row: usize) -> Option<Vec<i64>> {
 
 #[cfg(test)]
 mod tests {
-    use crate::made::{Heap, Made, Mapping, analyze};
+    use crate::made::{Collection, Heap, Hit, Made, Mapping, Stretch, analyze, lines};
 
     #[test]
     fn every_table_prints_in_every_format() {
@@ -212,6 +212,10 @@ mod tests {
             made.tcpstate(1.0, 1, (1, 7), None),
             made.tcprtt(1.0, None, "::1", 5, 1),
             made.lsmconnect(1.0, 10, None, 0),
+            made.gc(Collection::hotspot(1.0, 10, 5)),
+            made.readline(1.0, 10, Some("ls"), false),
+            made.hit(Hit { seconds: 1.0, name: "start", pid: 10, ..Hit::default() }),
+            made.span(Stretch::new(1.0, 10, "request", 5)),
         ]);
         for (table, _) in made.manifest().totals {
             for format in ["table", "json", "csv"] {
@@ -227,6 +231,8 @@ mod tests {
         let syscall = analyze(&made, &["cat", "syscall", "--format", "csv"]);
         let syscall = syscall.expect("it is whole");
         assert!(syscall.contains(",caller,,false"), "unknown arguments are no list: {syscall}");
+        let gc = lines(&made, &["cat", "gc", "--columns", "part,runtime,full"]);
+        assert_eq!(gc[2], "collection hotspot no");
         let frames = analyze(&made, &["cat", "frame"]).expect("it is whole");
         assert!(frames.contains("0x1001") && frames.contains("0xffffffffffffffff"), "{frames}");
     }

@@ -7,13 +7,14 @@
 //! `comm;user frames;kernel frames weight`, outermost frame first
 //! (<https://www.brendangregg.com/flamegraphs.html>).
 //!
-//! With `--weight` the same is drawn of [memory](memory): what is outstanding, or was allocated. And
-//! with `--diff` or `--diff-at` two graphs are drawn as one, in which red has grown and blue has shrunk.
+//! With `--weight` the same is drawn of [memory](memory): what is outstanding, or was allocated; or of
+//! the hits of [probes](probe) of the user's. And with `--diff` or `--diff-at` two graphs are drawn as one, in which red has grown and blue has shrunk.
 //!
 //! What is unknown is said, not left out: a frame without a name is `[module+0xoffset]` or
 //! `[unknown]`, a stack that is not in the recording `[lost stack]`.
 
 mod memory;
+mod probe;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
@@ -48,7 +49,8 @@ use crate::window::WindowArgs;
 pub const EXAMPLE: &str = "Examples:\n  analyze flamegraph web1.lookback -o flamegraph.svg\n  \
                            analyze flamegraph web1.lookback --pid 4711 --folded | sort -nrk2\n  \
                            analyze flamegraph web1.lookback --weight outstanding --at 30s -o heap.svg\n  \
-                           analyze flamegraph web1.lookback --weight outstanding --diff-at 30s -o grown.svg\n\n\
+                           analyze flamegraph web1.lookback --weight outstanding --diff-at 30s -o grown.svg\n  \
+                           analyze flamegraph web1.lookback --weight probe --probe request_start\n\n\
                            Without -o the SVG goes to the standard output, or, where that is a \
                            terminal, into flamegraph.svg.";
 
@@ -64,6 +66,9 @@ pub struct FlamegraphArgs {
     /// What the graph is of
     #[arg(long, value_enum, default_value_t = Weight::Cpu)]
     pub weight: Weight,
+    /// With `--weight probe` only hits of the probe of this name; can be given again
+    #[arg(long, value_name = "NAME")]
+    pub probe: Vec<String>,
     /// Memory at this instant: the forms of --since [default: the end]
     #[arg(long, value_name = "TIME")]
     pub at: Option<String>,
@@ -119,12 +124,15 @@ pub enum Weight {
     Temporary,
     /// Allocations that were made.
     Count,
+    /// Hits of probes of the user's, as far as they have stacks.
+    Probe,
 }
 
 impl Weight {
     fn table(self) -> TableId {
         match self {
             Weight::Cpu => TableId::Sample,
+            Weight::Probe => TableId::Probe,
             Weight::Outstanding
             | Weight::Allocated
             | Weight::Peak
@@ -139,6 +147,7 @@ impl Weight {
             Weight::Cpu => period(recording),
             Weight::Outstanding | Weight::Allocated | Weight::Peak => "bytes",
             Weight::Temporary | Weight::Count => "allocations",
+            Weight::Probe => "hits",
         }
     }
 
@@ -152,6 +161,7 @@ impl Weight {
             (Weight::Peak, _, _) => "Memory at the peak",
             (Weight::Temporary, _, _) => "Temporary allocations",
             (Weight::Count, _, _) => "Allocations",
+            (Weight::Probe, _, _) => "Hits of probes",
         }
     }
 }
@@ -165,11 +175,21 @@ fn fold(
     scope: &Scope,
     at: Option<&str>,
 ) -> anyhow::Result<Folded> {
-    if args.weight != Weight::Cpu {
-        return memory::collapse(args, source, scope, at);
+    match args.weight {
+        Weight::Cpu => {
+            scope.check(TableId::Sample)?;
+            collapse(args, source, scope)
+        }
+        Weight::Probe => {
+            scope.check(TableId::Probe)?;
+            probe::collapse(args, source, scope)
+        }
+        Weight::Outstanding
+        | Weight::Allocated
+        | Weight::Peak
+        | Weight::Temporary
+        | Weight::Count => memory::collapse(args, source, scope, at),
     }
-    scope.check(TableId::Sample)?;
-    collapse(args, source, scope)
 }
 
 /// The graph to compare with, if there is one.
@@ -204,8 +224,11 @@ pub fn run(args: &FlamegraphArgs) -> anyhow::Result<()> {
     let mut source = Source::open(&args.source)?;
     let scope = Scope::new(&args.scope, &source.recording)?;
     let table = args.weight.table();
-    if args.weight == Weight::Cpu && (args.at.is_some() || args.diff_at.is_some()) {
+    if table != TableId::Alloc && (args.at.is_some() || args.diff_at.is_some()) {
         bail!("--at and --diff-at are about memory: take --weight outstanding");
+    }
+    if args.weight != Weight::Probe && !args.probe.is_empty() {
+        bail!("--probe is about hits of probes: take --weight probe");
     }
     let stacks = fold(args, &source, &scope, args.at.as_deref())?;
     let before = before(args, &source, &scope)?;
@@ -279,6 +302,9 @@ fn rows(
 /// Says why there is nothing to draw.
 fn nothing(args: &FlamegraphArgs, source: &Source) -> anyhow::Result<()> {
     let recording = source.recording.directory().display();
+    if args.weight == Weight::Probe {
+        bail!("{recording}: there is no hit with a stack in this window and of these processes");
+    }
     if args.weight != Weight::Cpu {
         bail!("{recording}: there is no allocation in this window and of these processes");
     }
@@ -308,7 +334,7 @@ fn draw(
     options.subtitle = Some(escaped(&said.join("; ")).into_owned());
     options.count_name = args.weight.unit(&source.recording).to_owned();
     let palette = match args.weight {
-        Weight::Cpu => BasicPalette::Hot,
+        Weight::Cpu | Weight::Probe => BasicPalette::Hot,
         Weight::Outstanding
         | Weight::Allocated
         | Weight::Peak
@@ -456,7 +482,11 @@ fn collapse(
         },
         Sums::merge,
     )?;
+    fold_sums(args, recording, &sums)
+}
 
+/// Gives the stacks their names.
+fn fold_sums(args: &FlamegraphArgs, recording: &Recording, sums: &Sums) -> anyhow::Result<Folded> {
     let wanted: HashSet<i64> =
         sums.sums.keys().flat_map(|key| [key.user, key.kernel]).flatten().collect();
     let names = Names::read(recording, &wanted)?;
@@ -560,7 +590,7 @@ fn folded_calls(frame: &Frame) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::folded_name;
-    use crate::made::{Heap, Made, analyze};
+    use crate::made::{Heap, Hit, Made, analyze};
 
     fn profile() -> Made {
         let made = Made::new();
@@ -734,5 +764,35 @@ mod tests {
         assert_eq!(folded_name("operator()(int; 12"), "operator()(int:_12");
         assert_eq!(folded_name(" "), "[unknown]");
         assert_eq!(folded_name("# 1"), "#_1");
+    }
+
+    #[test]
+    fn hits_of_probes_are_drawn_by_their_stacks() {
+        let made = profile();
+        let hit = Hit { seconds: 1.0, name: "start", pid: 10, stack: Some(1), ..Hit::default() };
+        made.rows(&[
+            made.hit(hit),
+            made.hit(Hit { kernel_stack: Some(2), ..hit }),
+            made.hit(hit),
+            made.hit(Hit { name: "other", stack: None, kernel_stack: Some(2), ..hit }),
+            made.hit(Hit { name: "bare", stack: None, ..hit }),
+        ]);
+        let stack = "app;main;work;inlined<1:2>";
+        assert_eq!(
+            folded(&made, &["--weight", "probe"]),
+            [
+                "app;do_syscall_[k] 1".to_owned(),
+                format!("{stack} 2"),
+                format!("{stack};do_syscall_[k] 1")
+            ]
+        );
+        assert_eq!(
+            folded(&made, &["--weight", "probe", "--probe", "other"]),
+            ["app;do_syscall_[k] 1"]
+        );
+        assert!(folded(&made, &["--weight", "probe", "--probe", "bare"]).is_empty());
+        for wrong in [&["--probe", "start"][..], &["--weight", "probe", "--at", "1s"]] {
+            assert!(analyze(&made, &[&["flamegraph"], wrong].concat()).is_err());
+        }
     }
 }

@@ -10,10 +10,10 @@ use arrow::datatypes::Int64Type;
 use lookback_schemas::TableId;
 use parquet::arrow::ArrowWriter;
 
-use crate::made::{Heap, Kernel, Made, Mapping, analyze, analyze_at};
+use crate::made::{Collection, Heap, Hit, Kernel, Made, Mapping, Stretch, analyze, analyze_at};
 
 /// Every command, with the options that read differently.
-const COMMANDS: [&[&str]; 45] = [
+const COMMANDS: [&[&str]; 61] = [
     &["info"],
     &["check"],
     &["processes"],
@@ -53,6 +53,22 @@ const COMMANDS: [&[&str]; 45] = [
     &["memleak", "--timeline", "--uid", "0"],
     &["memleak", "--sizes"],
     &["memleak", "--by-thread", "--older", "1s", "--threads", "3"],
+    &["gc"],
+    &["gc", "--pools"],
+    &["gc", "--hist", "--by", "collector"],
+    &["gc", "--share"],
+    &["gc", "--longest", "2"],
+    &["gc", "--timeline"],
+    &["commands", "--grep", "a"],
+    &["probes"],
+    &["probes", "--by", "process"],
+    &["probes", "--list"],
+    &["probes", "--hist", "arg0", "--name", "start", "--by", "text1"],
+    &["spans", "--by", "thread"],
+    &["spans", "--list"],
+    &["spans", "--timeline"],
+    &["spans", "--blame", "--longest", "2"],
+    &["flamegraph", "--weight", "probe", "--folded"],
     &["flamegraph", "--weight", "outstanding", "--folded"],
     &["flamegraph"],
     &["flamegraph", "--folded", "--pid", "10", "--follow"],
@@ -98,6 +114,22 @@ fn everything() -> Made {
             made.alloc(Heap::free(time + 0.6, 10, 32)),
             made.vm(Mapping::mmap(time + 0.4, 10, 0, 9, 1)),
             made.vm(Mapping::mremap(time + 0.5, 10, (0, 9), (4, 2), 1)),
+            made.gc(Collection::hotspot(time + 0.4, 10, 30)),
+            made.gc(Collection::hotspot(time + 0.4, 10, 20).pool("G1 Young", "G1 Eden", (9, 3))),
+            made.gc(Collection { depth: 1, ..Collection::python(time + 0.41, 10, 5, 2) }),
+            made.gc(Collection::ruby(time + 0.5, 10, 5, 3)),
+            made.readline(time + 0.4, 10, Some("rm -r a"), true),
+            made.hit(Hit {
+                seconds: time + 0.4,
+                name: "start",
+                pid: 10,
+                numbers: [Some(7), None, None, None, None, None],
+                texts: [None, Some("a"), None, None, None, None],
+                stack: Some(1),
+                kernel_stack: Some(2),
+            }),
+            made.span(Stretch::new(time + 0.38, 10, "request", 40)),
+            made.span(Stretch::new(time + 0.5, 10, "request", 0).unfinished()),
             made.stack(1, &[10, 11], false),
             made.stack(2, &[20], false),
             made.frame(10, false, Some("/bin/a"), Some(16)),
@@ -307,6 +339,25 @@ fn hostile_numbers_do_not_overflow() {
         let call = Heap::malloc(seconds, -1, address, bytes, i64::MIN + 1);
         made.alloc(Heap { function, old, stands_for, duration, ..call })
     };
+    let gc = |seconds, part, size: i64| {
+        let whole =
+            Collection { part, runtime: part, tid: -1, ..Collection::hotspot(seconds, -1, 0) };
+        let (duration, full, depth) = (Some(size), Some(part), (part % 2) * i32::MAX);
+        let (manager, pool) = ("\x1b[31m", "\u{202e}");
+        let used = (Some(size), Some(size));
+        let generation = Some(size);
+        made.gc(Collection { duration, full, depth, manager, pool, used, generation, ..whole })
+    };
+    let hit = |seconds, number| {
+        let (numbers, texts) = ([Some(number); 6], [Some("\x1b[31m"); 6]);
+        let (stack, kernel_stack) = (Some(number), Some(-1));
+        made.hit(Hit { seconds, name: "start", pid: -1, numbers, texts, stack, kernel_stack })
+    };
+    let span = |seconds, duration, tid| {
+        let end_tid = Some(-1);
+        let whole = Stretch::new(seconds, -1, "\x1b[31m", 0);
+        made.span(Stretch { duration: Some(duration), depth: i32::MIN, tid, end_tid, ..whole })
+    };
     let vm = |seconds, call, (address, bytes), (old, old_bytes)| {
         let (old, old_bytes, flags) = (Some(old), Some(old_bytes), Some(i32::MAX ^ 4));
         let mapping = Mapping::mmap(seconds, -1, address, bytes, 1);
@@ -355,6 +406,16 @@ fn hostile_numbers_do_not_overflow() {
         vm(far, 2, (-9, i64::MAX), (i64::MAX, i64::MAX)),
         vm(far, 3, (i64::MIN + 1, 0), (i64::MAX, 0)),
         vm(far, i32::MIN, (0, 0), (0, 0)),
+        gc(-far, 0, i64::MAX),
+        gc(far, 1, i64::MAX),
+        gc(-far, 2, i64::MIN + 1),
+        gc(far, i32::MAX, 0),
+        made.readline(-far, -1, Some("\x1b[31m\0\u{202e}"), true),
+        hit(-far, i64::MAX),
+        hit(far, i64::MIN + 1),
+        span(-far, i64::MAX, -1),
+        span(far, i64::MAX, 0),
+        span(0.0, i64::MIN + 1, -1),
         made.loss("fork", "\x1b[31m", i64::MAX, -far, 6_000_000_000.0),
         made.loss("fork", "\x1b[31m", i64::MAX, far, -far),
     ]);

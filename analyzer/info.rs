@@ -8,6 +8,7 @@ use lookback_schemas::manifest::{Manifest, Probe, Symbols};
 
 use crate::cli::{Source, SourceArgs};
 use crate::losses::{Missing, missing};
+use crate::probes::asked::{self, TRACER};
 use crate::render::{Column, Format, Output, Value, escaped, size, spoken, thousands};
 use crate::window::{WindowArgs, bytes_of};
 
@@ -114,7 +115,15 @@ fn facts(source: &Source, manifest: &Manifest) -> Vec<(&'static str, String)> {
             None => format!("{}: {}", tracer.name, hooks.join(", ")),
         };
         facts.push(("tracer", what));
-        facts.extend(probes(&tracer.probes).into_iter().map(|probes| ("probes", probes)));
+        if tracer.name == TRACER {
+            let mut lines: Vec<String> =
+                tracer.probes.iter().map(|probe| chosen(probe, manifest.started)).collect();
+            // A probe may be at several places of a file.
+            lines.dedup();
+            facts.extend(lines.into_iter().map(|probe| ("probe", probe)));
+        } else {
+            facts.extend(probes(&tracer.probes).into_iter().map(|probes| ("probes", probes)));
+        }
     }
     let span = source.window.span;
     let time = |ns| crate::render::utc(ns);
@@ -240,9 +249,30 @@ fn probes(probes: &[Probe]) -> Vec<String> {
         if of_file().any(|probe| probe.late.is_some()) {
             said.push("attached after it was mapped".to_owned());
         }
+        let failed = of_file().filter_map(|probe| probe.failed.as_deref());
+        said.extend(failed.map(|why| format!("FAILED: {why}")));
         said.join(", ")
     };
     files.into_iter().map(line).collect()
+}
+
+/// A line for a probe of the user's: what it is, what it costs, and since when it is there.
+fn chosen(probe: &Probe, started: i64) -> String {
+    let name = asked::name(probe).unwrap_or("-");
+    let mut said = match probe.asked.as_deref().filter(|asked| *asked != name) {
+        Some(asked) => vec![format!("{name} ({asked}): {}", probe.kind)],
+        None => vec![format!("{name}: {}", probe.kind)],
+    };
+    if let Some(cost) = probe.cost {
+        said.push(format!("{} a hit", crate::render::duration(cost)));
+    }
+    if let Some(late) = probe.late {
+        said.push(format!("attached {} after the start", spoken(late.saturating_sub(started))));
+    }
+    if let Some(why) = &probe.failed {
+        said.push(format!("FAILED: {why}"));
+    }
+    said.join(", ")
 }
 
 fn tables(output: &mut Output, sizes: &[Size]) -> anyhow::Result<()> {
@@ -322,7 +352,9 @@ fn notes(source: &Source, sizes: &[Size], losses: &[Missing]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::made::{Made, analyze};
+    use lookback_schemas::manifest::Probe;
+
+    use crate::made::{Made, analyze, at};
 
     #[test]
     fn it_tells_what_was_recorded() {
@@ -348,6 +380,45 @@ mod tests {
         assert_eq!(json[0]["table"], "fork");
         assert_eq!(json[0]["rows"], 2);
         assert_eq!(json[0]["seen"], 2);
+    }
+
+    #[test]
+    fn each_probe_of_the_users_has_a_line() {
+        let made = Made::new();
+        let some = |text: &str| Some(text.to_owned());
+        let kind = || "emulated".to_owned();
+        let start = Probe {
+            name: some("start"),
+            asked: some("usdt:/bin/app:app:start,arg0"),
+            kind: kind(),
+            cost: Some(40),
+            ..Probe::default()
+        };
+        let late = Probe { name: some("late"), asked: None, late: Some(at(2.5)), ..start.clone() };
+        let gone = Probe {
+            asked: some("uprobe:/bin/app:gone"),
+            kind: "left out".to_owned(),
+            failed: some("there is no function `gone`\x1b"),
+            ..Probe::default()
+        };
+        made.trace("custom", &["probe", "span"], vec![start.clone(), start, late, gone]);
+        let file = || "/usr/lib/libjvm.so".to_owned();
+        let jvm = Probe { file: file(), kind: kind(), cost: Some(70), ..Probe::default() };
+        let failed = Probe { failed: some("it has no probes"), cost: None, ..jvm.clone() };
+        made.trace("gc", &["gc"], vec![jvm, failed]);
+        made.end(5.0);
+        let text = analyze(&made, &["info"]).expect("it is whole");
+        let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("probe")).collect();
+        assert_eq!(
+            lines,
+            [
+                "probe      start (usdt:/bin/app:app:start,arg0): emulated, 40ns a hit",
+                "probe      late: emulated, 40ns a hit, attached 2.5 s after the start",
+                "probe      uprobe:/bin/app:gone: left out, FAILED: there is no function `gone`\\x1b",
+                "probes     2 in /usr/lib/libjvm.so, 2 emulated (up to 70ns a hit), FAILED: it has no \
+                 probes",
+            ]
+        );
     }
 
     #[test]

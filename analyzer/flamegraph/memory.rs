@@ -98,9 +98,11 @@ fn weigh(weight: Weight, look: &Look<'_>, weights: &mut Weights) {
         let samples = u64::try_from(count).unwrap_or(u64::MAX);
         let weight = match weight {
             Weight::Temporary | Weight::Count => i64::try_from(samples).unwrap_or(i64::MAX),
-            Weight::Cpu | Weight::Outstanding | Weight::Allocated | Weight::Peak => {
-                sum.bytes.max(0)
-            }
+            Weight::Cpu
+            | Weight::Probe
+            | Weight::Outstanding
+            | Weight::Allocated
+            | Weight::Peak => sum.bytes.max(0),
         };
         if weight > 0 {
             let key = (look.spaces.process(space), site.stack);
@@ -112,7 +114,7 @@ fn weigh(weight: Weight, look: &Look<'_>, weights: &mut Weights) {
 /// What of a tally is drawn.
 fn chosen(weight: Weight, tally: &Tally) -> sites::Sum {
     match weight {
-        Weight::Cpu | Weight::Outstanding | Weight::Peak => {
+        Weight::Cpu | Weight::Probe | Weight::Outstanding | Weight::Peak => {
             let mut sum = tally.live;
             sum.merge(tally.ended);
             sum
