@@ -6,7 +6,7 @@ use lookback_schemas::TableId;
 use lookback_schemas::tables::Readline;
 
 use crate::cli::{Source, SourceArgs};
-use crate::losses::unrecorded;
+use crate::losses::{late, unrecorded};
 use crate::processes::known;
 use crate::render::{Column, Value};
 use crate::scope::{Scope, ScopeArgs};
@@ -31,6 +31,9 @@ pub struct CommandsArgs {
     pub grep: Option<String>,
 }
 
+/// The tracer that writes the table.
+const TRACER: &str = "readline";
+
 /// What a table shows behind a line that was longer than what was kept of it.
 const CUT: &str = " … [cut]";
 
@@ -45,7 +48,8 @@ pub fn run(args: &CommandsArgs) -> anyhow::Result<()> {
     let mut output = source.begin(&[TableId::Readline])?;
     let how = ("lines that were typed", "--trace readline");
     let unknown = unrecorded(&source.recording, TableId::Readline, how)?;
-    output.notes(&unknown.into_iter().collect::<Vec<_>>())?;
+    let late = late(&source.recording, TRACER);
+    output.notes(&unknown.into_iter().chain(late).collect::<Vec<_>>())?;
     let mut out = output.rows(vec![
         Column::new("ts", "TIME").wide(12),
         Column::new("pid", "PID").wide(7),

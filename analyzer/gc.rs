@@ -12,16 +12,18 @@ mod distributed;
 mod longest;
 pub mod pauses;
 mod share;
+pub mod stops;
 mod table;
 mod timeline;
 
 use clap::{Args, ValueEnum};
-use lookback_schemas::TableId;
+use lookback_schemas::recording::Recording;
+use lookback_schemas::{Error, TableId};
 
 use self::pauses::{Pause, Pauses};
 use crate::bins::StepArgs;
 use crate::cli::{Source, SourceArgs};
-use crate::losses::unrecorded;
+use crate::losses::{LEFT_OUT, late, unrecorded};
 use crate::render::{Output, thousands};
 use crate::scope::{Scope, ScopeArgs};
 use crate::window::MinArgs;
@@ -156,7 +158,7 @@ impl Question<'_> {
 
     /// Says what a reader must know.
     fn notes(&self, output: &mut Output, pauses: &Pauses, sums: bool) -> anyhow::Result<()> {
-        let mut notes: Vec<String> = unknown(self.source)?.into_iter().collect();
+        let mut notes = unknown(self.source)?;
         notes.extend(pauses.notes());
         let nested = pauses.all.iter().filter(|pause| pause.is_nested()).count();
         if sums && nested > 0 {
@@ -176,13 +178,39 @@ impl Question<'_> {
     }
 }
 
-/// Says so if collections were not recorded.
+/// The tracer that writes the table.
+const TRACER: &str = "gc";
+
+/// Whether collections would have been seen: the tracer had a probe somewhere, or there are rows.
 ///
 /// # Errors
 /// If the table is damaged.
-pub fn unknown(source: &Source) -> anyhow::Result<Option<String>> {
+pub fn is_watched(recording: &Recording) -> Result<bool, Error> {
+    let tracers = recording.manifest().tracers.iter().filter(|tracer| tracer.name == TRACER);
+    let mut probes = tracers.flat_map(|tracer| &tracer.probes);
+    if probes.any(|probe| probe.failed.is_none() && probe.kind != LEFT_OUT) {
+        return Ok(true);
+    }
+    Ok(recording.segments(TableId::Gc)?.iter().any(|segment| segment.rows() > 0))
+}
+
+/// Says of what time or what programs collections are unknown.
+///
+/// # Errors
+/// If the table is damaged.
+pub fn unknown(source: &Source) -> Result<Vec<String>, Error> {
+    let recording = &source.recording;
     let how = ("collections of garbage", "--trace gc");
-    Ok(unrecorded(&source.recording, TableId::Gc, how)?)
+    let mut notes: Vec<String> = unrecorded(recording, TableId::Gc, how)?.into_iter().collect();
+    if notes.is_empty() && !is_watched(recording)? {
+        notes.push(
+            "no program was found that tells of its collections of garbage: whether there were any \
+             is unknown"
+                .to_owned(),
+        );
+    }
+    notes.extend(late(recording, TRACER));
+    Ok(notes)
 }
 
 #[cfg(test)]

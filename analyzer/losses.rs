@@ -13,7 +13,7 @@ use lookback_schemas::tables::Loss;
 use lookback_schemas::wire::Reason;
 use lookback_schemas::{Error, TableId};
 
-use crate::render::{spoken, thousands, utc};
+use crate::render::{duration, escaped, spoken, thousands, utc};
 use crate::window::Window;
 
 /// Events of one table that are missing for one reason.
@@ -140,6 +140,34 @@ pub fn unrecorded(
         .then(|| format!("the recording does not tell of {what}: that takes `record {how}`")))
 }
 
+/// The kind of a probe that is not there; see [`Probe::kind`](lookback_schemas::manifest::Probe).
+pub const LEFT_OUT: &str = "left out";
+
+/// Says which files had been in use already when the tracer's probes in them were attached: what
+/// they did before is in no table, and in no count of losses.
+#[must_use]
+pub fn late(recording: &Recording, tracer: &str) -> Vec<String> {
+    let manifest = recording.manifest();
+    let probes = manifest.tracers.iter().filter(|of| of.name == tracer);
+    let mut files: Vec<(&str, i64)> = Vec::new();
+    for probe in probes.flat_map(|tracer| &tracer.probes) {
+        let Some(late) = probe.late else { continue };
+        match files.iter_mut().find(|(file, _)| *file == probe.file) {
+            Some((_, latest)) => *latest = late.max(*latest),
+            None => files.push((&probe.file, late)),
+        }
+    }
+    let say = |(file, late): (&str, i64)| {
+        let after = duration(late.saturating_sub(manifest.started).max(0));
+        format!(
+            "the probes of {} were attached {after} after the start, when it was mapped already: \
+             what it did before is missing",
+            escaped(file)
+        )
+    };
+    files.into_iter().map(say).collect()
+}
+
 /// The first lines of a report.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Heading {
@@ -193,7 +221,7 @@ impl Heading {
     /// Says on the standard error what is missing, for outputs that have no place for it.
     pub fn warn(&self) {
         for warning in &self.warnings {
-            eprintln!("analyze: warning: {}", crate::render::escaped(warning));
+            eprintln!("analyze: warning: {}", escaped(warning));
         }
     }
 }

@@ -14,7 +14,7 @@ use clap::Args;
 use lookback_schemas::TableId;
 
 use crate::cli::{Source, SourceArgs};
-use crate::losses::unrecorded;
+use crate::losses::{late, unrecorded};
 use crate::scope::{Scope, ScopeArgs};
 use crate::tally::{Selection, ThreadsArgs, projection};
 
@@ -121,7 +121,8 @@ pub fn run(args: &ProbesArgs) -> anyhow::Result<()> {
     let question = Question { args, source: &source, scope };
     let mut output = source.begin(&[TableId::Probe])?;
     let unknown = unrecorded(&source.recording, TableId::Probe, ("probes", "--probe …"))?;
-    output.notes(&unknown.into_iter().collect::<Vec<_>>())?;
+    let late = late(&source.recording, asked::TRACER);
+    output.notes(&unknown.into_iter().chain(late).collect::<Vec<_>>())?;
     match (&args.hist, args.list) {
         (Some(argument), _) => question.distributed(&mut output, argument)?,
         (None, true) => question.list(&mut output)?,

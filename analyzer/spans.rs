@@ -14,8 +14,8 @@ use lookback_schemas::TableId;
 use crate::bins::StepArgs;
 use crate::cli::{Source, SourceArgs};
 use crate::distribution::{Group, Report, Scale, Values};
-use crate::losses::unrecorded;
-use crate::probes::asked::failed_spans;
+use crate::losses::{late, unrecorded};
+use crate::probes::asked::{TRACER, failed_spans};
 use crate::processes::known;
 use crate::render::{Column, Output, Value};
 use crate::scope::{Scope, ScopeArgs};
@@ -29,7 +29,9 @@ pub const EXAMPLE: &str = "Examples:\n  analyze spans web1.lookback --by process
                            analyze spans web1.lookback --list --name request --min 50ms\n  \
                            analyze spans web1.lookback --blame --name request --longest 10\n\n\
                            Recorded, for example, by `record --trace gc,runq --span \
-                           'request=uprobe:./srv:handle..uretprobe:./srv:handle' --pid 4711`.";
+                           'request=uprobe:./srv:handle..uretprobe:./srv:handle' --pid 4711`. With \
+                           --blame, --min says from which length on a span is slow; by default the \
+                           slowest 1 % are.";
 
 /// Options of `analyze spans`.
 #[derive(Args, Debug)]
@@ -40,7 +42,7 @@ pub struct SpansArgs {
     /// Which processes.
     #[command(flatten)]
     pub scope: ScopeArgs,
-    /// Which spans; with --blame those that are slow [default there: from the 99th percentile on].
+    /// Which spans; with --blame those that are slow, by default from the 99th percentile on.
     #[command(flatten)]
     pub min: MinArgs,
     /// Only spans of this name; can be given again
@@ -146,7 +148,8 @@ impl Question<'_> {
         let how = ("spans", "--span NAME=PROBE..PROBE");
         let unknown = unrecorded(&self.source.recording, TableId::Span, how)?;
         let failed = failed_spans(self.source.recording.manifest());
-        Ok(unknown.into_iter().chain(failed).collect())
+        let late = late(&self.source.recording, TRACER);
+        Ok(unknown.into_iter().chain(failed).chain(late).collect())
     }
 
     fn selection<'a>(&'a self, without: &'a [&'static str]) -> Selection<'a> {

@@ -13,6 +13,7 @@ use arrow::array::Array as _;
 use lookback_schemas::{Error, TableId};
 
 use super::pauses::{Pause, Pool};
+use super::stops::Stops;
 use super::{Question, table};
 use crate::lifetimes::{Detail, Lifetimes};
 use crate::memleak::is_recorded;
@@ -67,75 +68,93 @@ impl Stretches {
 
 /// The pauses that are shown.
 struct Chosen {
-    /// The longest first.
-    pauses: Vec<Pause>,
-    by_pid: HashMap<i32, Vec<usize>>,
-    meanwhile: Vec<Meanwhile>,
+    /// By process: its pauses, and what happened in each.
+    by_pid: HashMap<i32, (Stops, Vec<Meanwhile>)>,
+    /// From the first moment of a pause to the last.
+    range: Range<i64>,
+}
+
+/// The longest first.
+fn rank(pause: &Pause) -> (Reverse<Option<i64>>, i64, i32, i32) {
+    (Reverse(pause.duration), pause.ts, pause.pid, pause.tid)
 }
 
 impl Chosen {
     fn new(mut pauses: Vec<Pause>, most: usize) -> Chosen {
         pauses.retain(|pause| pause.duration.is_some() && !pause.is_nested());
-        pauses.sort_by_key(|pause| (Reverse(pause.duration), pause.ts, pause.pid, pause.tid));
+        pauses.sort_by_key(rank);
         pauses.truncate(most);
-        let mut by_pid: HashMap<i32, Vec<usize>> = HashMap::default();
-        for (place, pause) in pauses.iter().enumerate() {
-            by_pid.entry(pause.pid).or_default().push(place);
-        }
-        let meanwhile = vec![Meanwhile::default(); pauses.len()];
-        Chosen { pauses, by_pid, meanwhile }
-    }
-
-    /// From the first moment of a pause to the last.
-    fn range(&self) -> Range<i64> {
-        let stretches = || self.pauses.iter().filter_map(Pause::stretch);
+        let stretches = || pauses.iter().filter_map(Pause::stretch);
         let start = stretches().map(|(start, _)| start).min().unwrap_or(0);
-        start..stretches().map(|(_, end)| end).max().unwrap_or(0)
+        let range = start..stretches().map(|(_, end)| end).max().unwrap_or(0);
+        let mut by_pid: HashMap<i32, Vec<Pause>> = HashMap::default();
+        for pause in pauses {
+            by_pid.entry(pause.pid).or_default().push(pause);
+        }
+        let by_pid = by_pid.into_iter().map(|(pid, pauses)| {
+            let stops = Stops::new(pauses);
+            let meanwhile = vec![Meanwhile::default(); stops.pauses().len()];
+            (pid, (stops, meanwhile))
+        });
+        Chosen { by_pid: by_pid.collect(), range }
     }
 
-    /// The pauses of the process that share time with a stretch, and how much.
-    fn overlapping(&self, pid: i32, (start, end): (i64, i64)) -> Vec<(usize, i64)> {
-        let places = self.by_pid.get(&pid).map_or(&[][..], Vec::as_slice);
-        let shared = |place: &usize| {
-            let (from, to) = self.pauses[*place].stretch()?;
-            let shared = to.min(end).saturating_sub(from.max(start));
-            (shared > 0).then_some((*place, shared))
-        };
-        places.iter().filter_map(shared).collect()
+    /// Calls `visit` with each pause of the process that shares time with a stretch, and how much.
+    fn share(
+        &mut self,
+        pid: i32,
+        (start, end): (i64, i64),
+        mut visit: impl FnMut(&mut Meanwhile, i64),
+    ) {
+        if let Some((stops, meanwhile)) = self.by_pid.get_mut(&pid) {
+            for (place, shared) in stops.overlapping(start, end) {
+                visit(&mut meanwhile[place], shared);
+            }
+        }
     }
 
     fn wait(&mut self, question: &Question<'_>) -> anyhow::Result<()> {
-        let recording = &question.source.recording;
-        let waits = waits::read(recording, self.range(), ThreadsArgs::default(), |wait| {
-            !self.overlapping(wait.pid, (wait.start, wait.end)).is_empty()
+        let (recording, threads) = (&question.source.recording, ThreadsArgs::default());
+        let waits = waits::read(recording, self.range.clone(), threads, |wait| {
+            let stops = self.by_pid.get(&wait.pid);
+            stops.is_some_and(|(stops, _)| stops.overlapping(wait.start, wait.end).next().is_some())
         })?;
         for wait in waits {
-            for (place, shared) in self.overlapping(wait.pid, (wait.start, wait.end)) {
-                self.meanwhile[place].waits.add(shared);
-            }
+            self.share(wait.pid, (wait.start, wait.end), |meanwhile, shared| {
+                meanwhile.waits.add(shared);
+            });
         }
         Ok(())
     }
 
     fn sample(&mut self, question: &Question<'_>) -> anyhow::Result<()> {
-        each(question, self.range(), |rows: &Samples, row| {
+        each(question, self.range.clone(), |rows: &Samples, row| {
             let ts = rows.ts.value(row);
-            for (place, _) in self.overlapping(rows.pid.value(row), (ts, ts.saturating_add(1))) {
-                self.meanwhile[place].samples += 1;
-            }
+            self.share(rows.pid.value(row), (ts, ts.saturating_add(1)), |meanwhile, _| {
+                meanwhile.samples += 1;
+            });
         })
     }
 
     fn span(&mut self, question: &Question<'_>) -> anyhow::Result<()> {
         // A span may have begun long before.
-        each(question, i64::MIN..self.range().end, |rows: &Spans, row| {
+        each(question, i64::MIN..self.range.end, |rows: &Spans, row| {
             let Some(duration) = known!(rows.duration, row) else { return };
             let start = rows.ts.value(row);
             let end = start.saturating_add(duration.max(0));
-            for (place, _) in self.overlapping(rows.pid.value(row), (start, end)) {
-                self.meanwhile[place].spans.add(duration);
-            }
+            self.share(rows.pid.value(row), (start, end), |meanwhile, _| {
+                meanwhile.spans.add(duration);
+            });
         })
+    }
+
+    /// All pauses with what happened in them, the longest first.
+    fn ranked(&self) -> Vec<(&Pause, &Meanwhile)> {
+        let all = self.by_pid.values();
+        let all = all.flat_map(|(stops, meanwhile)| std::iter::zip(stops.pauses(), meanwhile));
+        let mut all: Vec<_> = all.collect();
+        all.sort_by_key(|(pause, _)| rank(pause));
+        all
     }
 }
 
@@ -180,7 +199,7 @@ impl Question<'_> {
         }
         let lifetimes = Lifetimes::read(recording, Detail::Identity)?;
         let mut rows = output.rows(columns());
-        for (pause, meanwhile) in std::iter::zip(&chosen.pauses, &chosen.meanwhile) {
+        for (pause, meanwhile) in chosen.ranked() {
             let mut name = Name::default();
             super::distributed::name(&mut name, &lifetimes, pause);
             let mut row = vec![Value::Clock(pause.ts)];

@@ -101,8 +101,7 @@ impl Question<'_> {
 
     /// The pools of hotspot.
     pub(super) fn pools(&self, output: &mut Output) -> anyhow::Result<()> {
-        let unknown: Vec<String> = unknown(self.source)?.into_iter().collect();
-        output.notes(&unknown)?;
+        output.notes(&unknown(self.source)?)?;
         let sizes = [
             ("used_before", "USED"),
             ("used_after", "AFTER"),

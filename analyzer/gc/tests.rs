@@ -1,4 +1,6 @@
-use crate::made::{Collection, Made, Stretch, analyze, lines};
+use lookback_schemas::manifest::Probe;
+
+use crate::made::{Collection, Made, Stretch, analyze, at, lines};
 
 /// Ten seconds in which three programs collect: Java with a collection in another and two at once,
 /// Python, and Ruby.
@@ -193,4 +195,25 @@ fn a_recording_without_collections_says_so() {
         assert!(said.contains("that takes `record --trace gc`"), "{said}");
     }
     assert!(analyze(&made, &["gc", "--by", "runtime"]).is_err());
+}
+
+#[test]
+fn where_no_runtime_was_found_nothing_is_known() {
+    let made = Made::new();
+    made.trace("gc", &["gc"], Vec::new());
+    made.rows(&[made.span(Stretch::new(1.0, 10, "request", 5))]);
+    made.end(5.0);
+    let printed = lines(&made, &["gc", "--timeline"]);
+    assert!(printed[1].contains("no program was found that tells"), "{printed:?}");
+    assert_eq!(printed.len(), 3, "{printed:?}");
+    let blamed = lines(&made, &["spans", "--blame"]);
+    assert!(blamed.contains(&"gc - - - - - - - -".to_owned()), "{blamed:?}");
+    // A probe that could have told makes nothing a fact.
+    let (file, kind, late) = ("/lib/libjvm.so".to_owned(), "emulated".to_owned(), Some(at(0.5)));
+    let probe = Probe { file, kind, late, ..Probe::default() };
+    made.trace("gc", &["gc"], vec![probe]);
+    made.end(5.0);
+    let printed = lines(&made, &["gc", "--timeline", "--step", "5s"]);
+    assert!(printed[1].contains("libjvm.so were attached 500.00ms after the start"), "{printed:?}");
+    assert_eq!(printed[3], "10:15:00.000 0 0ns 0 - | |");
 }

@@ -3,13 +3,10 @@
 //! A step counts the pauses that began in it. The time is that in which one of the processes stood
 //! still, or more: of several that did at once, it counts once, so that the share stays one.
 
-use lookback_schemas::TableId;
-
-use super::Question;
+use super::{Question, is_watched};
 use crate::bins::Bins;
 use crate::distribution::stars;
 use crate::intervals::Intervals;
-use crate::memleak::is_recorded;
 use crate::render::{Column, Output, Value};
 
 /// What a step has.
@@ -48,7 +45,7 @@ impl Question<'_> {
             Column::table("").wide(FULL + 2),
         ]);
         // Where nobody looked, no row says that there was nothing.
-        if is_recorded(&self.source.recording, TableId::Gc)? {
+        if is_watched(&self.source.recording)? {
             for (place, step) in steps.iter().enumerate() {
                 let (start, end) = bins.range(place);
                 let (paused, length) = (stopped.within(start, end), end.saturating_sub(start));

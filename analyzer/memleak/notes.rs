@@ -9,9 +9,9 @@ use super::kernel::Memory;
 use super::user::User;
 use crate::cli::Source;
 use crate::heap::{self, Counts, Question};
-use crate::losses::{Missing, missing};
+use crate::losses::{LEFT_OUT, Missing, late, missing};
 use crate::mapped;
-use crate::render::{duration, escaped, size, thousands};
+use crate::render::{escaped, size, thousands};
 use crate::sites::Sum;
 
 /// Of the kinds those that the recording tells of, and what to say of the others: nothing, unless
@@ -110,7 +110,7 @@ pub(super) fn of_heap(
     let filters = user.filters();
     let (gaps, counts) = (&found.findings.gaps, &found.counts);
     let mut notes: Vec<String> = bounds(user.source, TableId::Alloc).into_iter().collect();
-    notes.extend(late(&user.source.recording));
+    notes.extend(late(&user.source.recording, TableId::Alloc.name()));
     notes.extend(left_out(&user.source.recording));
     if filters.alloc_sample > 0 {
         let rate = thousands(filters.alloc_sample);
@@ -184,35 +184,12 @@ fn of_processes(question: &Question<'_>, counts: &Counts, inherited: Sum) -> Vec
     notes
 }
 
-/// Probes that were attached when the file had been in use already.
-fn late(recording: &Recording) -> Vec<String> {
-    let manifest = recording.manifest();
-    let probes = manifest.tracers.iter().filter(|tracer| tracer.name == TableId::Alloc.name());
-    let mut files: Vec<(&str, i64)> = Vec::new();
-    for probe in probes.flat_map(|tracer| &tracer.probes) {
-        let Some(late) = probe.late else { continue };
-        match files.iter_mut().find(|(file, _)| *file == probe.file) {
-            Some((_, latest)) => *latest = late.max(*latest),
-            None => files.push((&probe.file, late)),
-        }
-    }
-    let say = |(file, late): (&str, i64)| {
-        let after = duration(late.saturating_sub(manifest.started).max(0));
-        format!(
-            "the probes of {} were attached {after} after the start, when it was mapped already: \
-             what it did before is missing",
-            escaped(file)
-        )
-    };
-    files.into_iter().map(say).collect()
-}
-
 /// Functions whose calls were not recorded, by their files.
 fn left_out(recording: &Recording) -> Option<String> {
     let tracers = recording.manifest().tracers.iter();
     let probes = tracers.flat_map(|tracer| &tracer.probes);
     let mut files: Vec<String> = probes
-        .filter(|probe| probe.kind == "left out")
+        .filter(|probe| probe.kind == LEFT_OUT)
         .map(|probe| escaped(&probe.file).into_owned())
         .collect();
     files.sort_unstable();

@@ -6,6 +6,7 @@ use lookback_schemas::TableId;
 use super::{Question, Span, Survey};
 use crate::gc;
 use crate::gc::pauses::{self, Pause};
+use crate::gc::stops::Stops;
 use crate::intervals::Intervals;
 use crate::losses::unrecorded;
 use crate::memleak::is_recorded;
@@ -13,49 +14,18 @@ use crate::render::{duration, thousands};
 use crate::scope::Scope;
 use crate::waits;
 
-/// The pauses of a process.
-#[derive(Debug, Default)]
-struct Stops {
+/// What stopped a process.
+#[derive(Debug)]
+struct Stopped {
+    /// When it stood still, in whichever of its threads somebody collected.
     united: Intervals,
-    /// Those whose end is known and that lie in no other, in the order in which they began.
-    pauses: Vec<Pause>,
-    /// Of each of them, when it or one before it ended last.
-    reach: Vec<i64>,
+    stops: Stops,
 }
 
-impl Stops {
-    fn new(pauses: Vec<Pause>) -> Stops {
+impl Stopped {
+    fn new(pauses: Vec<Pause>) -> Stopped {
         let united = Intervals::new(pauses.iter().filter_map(Pause::stretch).collect());
-        let pauses: Vec<Pause> = pauses
-            .into_iter()
-            .filter(|pause| !pause.is_nested() && pause.duration.is_some())
-            .collect();
-        let ends = pauses.iter().map(|pause| pause.end().unwrap_or(pause.ts));
-        let reach = ends
-            .scan(i64::MIN, |last, end| {
-                *last = end.max(*last);
-                Some(*last)
-            })
-            .collect();
-        Stops { united, pauses, reach }
-    }
-
-    /// The pause that shares most time with the span, the first of those that share as much.
-    fn worst(&self, span: Span) -> Option<&Pause> {
-        let begun = self.pauses.partition_point(|pause| pause.ts < span.end());
-        let mut worst: Option<(i64, &Pause)> = None;
-        for place in (0..begun).rev() {
-            if self.reach[place] <= span.start {
-                break;
-            }
-            let pause = &self.pauses[place];
-            let end = pause.end().unwrap_or(pause.ts).min(span.end());
-            let shared = end.saturating_sub(pause.ts.max(span.start));
-            if shared > 0 && worst.is_none_or(|(most, _)| shared >= most) {
-                worst = Some((shared, pause));
-            }
-        }
-        worst.map(|(_, pause)| pause)
+        Stopped { united, stops: Stops::new(pauses) }
     }
 }
 
@@ -77,7 +47,7 @@ pub(super) struct Parts {
 #[derive(Debug, Default)]
 pub(super) struct Causes {
     /// By process.
-    stops: Option<HashMap<i32, Stops>>,
+    stops: Option<HashMap<i32, Stopped>>,
     /// By process and thread: waits without what lies in pauses.
     waits: Option<HashMap<(i32, i32), Intervals>>,
     /// Pauses whose end was not seen.
@@ -90,7 +60,7 @@ impl Causes {
         let recording = &question.source.recording;
         let mut causes = Causes::default();
         let Some((start, end)) = survey.range else { return Ok(causes) };
-        if is_recorded(recording, TableId::Gc)? {
+        if gc::is_watched(recording)? {
             let mut by_pid: HashMap<i32, Vec<Pause>> = HashMap::default();
             // Whose thread collects is not asked: the pause is the process's.
             let pauses = pauses::read(recording, &(i64::MIN..end), &Scope::default())?;
@@ -100,7 +70,7 @@ impl Causes {
                     by_pid.entry(pause.pid).or_default().push(pause);
                 }
             }
-            let stops = by_pid.into_iter().map(|(pid, pauses)| (pid, Stops::new(pauses)));
+            let stops = by_pid.into_iter().map(|(pid, pauses)| (pid, Stopped::new(pauses)));
             causes.stops = Some(stops.collect());
         }
         if is_recorded(recording, TableId::Runq)? {
@@ -114,8 +84,8 @@ impl Causes {
             }
             let waits = by_thread.into_iter().map(|(thread, waits)| {
                 let waits = Intervals::new(waits);
-                let outside = match causes.stops(thread.0) {
-                    Some(stops) => waits.without(&stops.united),
+                let outside = match causes.stopped(thread.0) {
+                    Some(stopped) => waits.without(&stopped.united),
                     None => waits,
                 };
                 (thread, outside)
@@ -125,7 +95,7 @@ impl Causes {
         Ok(causes)
     }
 
-    fn stops(&self, pid: i32) -> Option<&Stops> {
+    fn stopped(&self, pid: i32) -> Option<&Stopped> {
         self.stops.as_ref()?.get(&pid)
     }
 
@@ -137,8 +107,8 @@ impl Causes {
     /// Divides the time of a span.
     pub(super) fn divide(&self, span: Span) -> Parts {
         let gc = self.stops.as_ref().map(|_| {
-            let stops = self.stops(span.pid);
-            stops.map_or(0, |stops| stops.united.within(span.start, span.end()))
+            let stopped = self.stopped(span.pid);
+            stopped.map_or(0, |stopped| stopped.united.within(span.start, span.end()))
         });
         let waits = self.waits.as_ref().filter(|_| span.in_one_thread);
         let runq = waits.map(|waits| {
@@ -152,13 +122,13 @@ impl Causes {
 
     /// The pause that the span lost most to.
     pub(super) fn worst(&self, span: Span) -> Option<&Pause> {
-        self.stops(span.pid)?.worst(span)
+        self.stopped(span.pid)?.stops.worst(span.start, span.end())
     }
 
     /// What a reader must know about them.
     pub(super) fn notes(&self, question: &Question<'_>) -> anyhow::Result<Vec<String>> {
         let recording = &question.source.recording;
-        let mut notes: Vec<String> = gc::unknown(question.source)?.into_iter().collect();
+        let mut notes = gc::unknown(question.source)?;
         let how = ("waits for a CPU", "--trace runq");
         notes.extend(unrecorded(recording, TableId::Runq, how)?);
         let shortest = recording.manifest().filters.min_latency;
