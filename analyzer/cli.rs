@@ -80,7 +80,7 @@ pub enum Command {
     /// Memory that programs, or the kernel for itself, allocated and did not free, at any instant
     #[command(after_help = memleak::EXAMPLE)]
     Memleak(memleak::MemleakArgs),
-    /// A flame graph of what ran on the CPUs, or of who allocated memory
+    /// A flame graph of what ran on the CPUs, of who allocated memory, or of who came by a probe
     #[command(after_help = flamegraph::EXAMPLE)]
     Flamegraph(flamegraph::FlamegraphArgs),
     /// How the values of a column are distributed, as a log2 or linear histogram

@@ -138,21 +138,26 @@ pub fn run(args: &GcArgs) -> anyhow::Result<()> {
 impl Question<'_> {
     /// The pauses that began in the window.
     fn begun(&self) -> anyhow::Result<Pauses> {
-        let range = self.source.window.range.clone();
-        let mut pauses = pauses::read(&self.source.recording, &range, &self.scope)?;
-        pauses.all.retain(|pause| self.args.min.admits_unknown(pause.duration));
+        let mut pauses = self.until_the_end()?;
+        pauses.all.retain(|pause| self.source.window.range.contains(&pause.ts));
         Ok(pauses)
     }
 
     /// The pauses that lie in the window, if only in part.
     fn reaching_in(&self) -> anyhow::Result<Pauses> {
-        let window = &self.source.window;
-        let range = i64::MIN..window.range.end;
+        let mut pauses = self.until_the_end()?;
+        pauses
+            .all
+            .retain(|pause| self.source.window.overlaps(pause.ts, pause.end().unwrap_or(pause.ts)));
+        Ok(pauses)
+    }
+
+    /// All pauses that began before the window's end. There are not many, and what belongs to one may
+    /// lie on the other side of the window's start.
+    fn until_the_end(&self) -> anyhow::Result<Pauses> {
+        let range = i64::MIN..self.source.window.range.end;
         let mut pauses = pauses::read(&self.source.recording, &range, &self.scope)?;
-        pauses.all.retain(|pause| {
-            let end = pause.end().unwrap_or(pause.ts);
-            self.args.min.admits_unknown(pause.duration) && window.overlaps(pause.ts, end)
-        });
+        pauses.all.retain(|pause| self.args.min.admits_unknown(pause.duration));
         Ok(pauses)
     }
 

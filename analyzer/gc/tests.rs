@@ -64,6 +64,9 @@ fn collections_are_javagcs() {
     );
     let short = lines(&ended(), &["gc", "--min", "50ms", "--pid", "100", "--until", "1.05s"]);
     assert_eq!(short.len(), 3, "{short:?}");
+    // The pools of a collection that began before the window are not without one.
+    let late = lines(&ended(), &["gc", "--since", "1.005s", "--until", "1.03s"]);
+    assert_eq!(late[2..], ["10:15:01.020 1 100 20000.000 VM Thread hotspot yes - - - - - 1"]);
     let json = analyze(&ended(), &["gc", "--pid", "100", "--format", "json"]).expect("whole");
     let json: serde_json::Value = serde_json::from_str(&json).expect("it is JSON");
     assert_eq!((&json[0]["before"], &json[0]["after"]), (&(9 << 20).into(), &(3 << 20).into()));

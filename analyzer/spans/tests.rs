@@ -1,3 +1,5 @@
+use lookback_schemas::manifest::Filters;
+
 use crate::made::{Collection, Made, Row, Stretch, analyze, lines};
 
 /// Requests of process 10: nineteen of 1 ms to 19 ms, one that a pause and a wait made slow, one that
@@ -175,6 +177,19 @@ fn what_was_not_recorded_is_unknown() {
     assert!(all.ends_with("request 100.00ms - - 100.00ms - - -"), "{all}");
     let nothing = blame(&requests(), &["--name", "nothing"]);
     assert!(nothing.last().is_some_and(|line| line.starts_with("There is no span")));
+}
+
+#[test]
+fn processes_without_pauses_are_told() {
+    let made = requests();
+    made.rows(&[made.gc(Collection::hotspot(1.0, 99, 5))]);
+    made.filter(Filters { min_latency: 1_000_000, ..Filters::default() });
+    made.trace("runq", &["runq"], Vec::new());
+    let printed = blame(&made, &["--name", "request"]);
+    let told = |part| printed.iter().any(|line| line.contains(part));
+    assert!(told("# no collection was seen of the processes that have these spans"), "{printed:?}");
+    assert!(told("# waits for a CPU under 1.00ms were not recorded"), "{printed:?}");
+    assert!(told("gc 0 0 0ns 0 0 0 0ns 0"), "{printed:?}");
 }
 
 #[test]

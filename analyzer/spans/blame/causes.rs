@@ -129,6 +129,13 @@ impl Causes {
     pub(super) fn notes(&self, question: &Question<'_>) -> anyhow::Result<Vec<String>> {
         let recording = &question.source.recording;
         let mut notes = gc::unknown(question.source)?;
+        if self.stops.as_ref().is_some_and(HashMap::is_empty) {
+            notes.push(
+                "no collection was seen of the processes that have these spans: they made none, or \
+                 their runtimes do not tell"
+                    .to_owned(),
+            );
+        }
         let how = ("waits for a CPU", "--trace runq");
         notes.extend(unrecorded(recording, TableId::Runq, how)?);
         let shortest = recording.manifest().filters.min_latency;
