@@ -65,7 +65,7 @@ pub fn find(args: &Args, pids: &[i32]) -> Probes {
     for warning in files.warnings.iter().filter(|_| !args.quiet) {
         eprintln!("record: {warning}");
     }
-    probes.sites.sort_by_key(|site| site.settings.span_end != ENDS);
+    probes.sites.sort_by_key(|site| !site.ends);
     probes
 }
 
@@ -86,6 +86,7 @@ fn span_sites(
             let settings = &mut site.settings;
             settings.span = number as i32;
             settings.span_end = end;
+            site.ends = end == ENDS;
             settings.span_by_key = i32::from(spec.key.is_some());
             // What the span's row does not tell.
             let more = !spec.arguments.is_empty() || spec.stack || spec.kernel_stack;

@@ -5,7 +5,7 @@
 //! object. The first hook that the kernel gives is used, and the manifest says which. Programs that
 //! the kernel would refuse must not be loaded, so a tracer's object is opened anew for each try.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsStr;
 use std::fmt;
@@ -20,7 +20,7 @@ use crate::allocators::{self, Allocators};
 use crate::cli::Args;
 use crate::maps::Maps;
 use crate::missed::Watched;
-use crate::sites::{Owner, Programs, Reach, Site};
+use crate::sites::{Links, Owner, Programs, Reach, Site};
 use crate::{custom, privileges, session, targets, tracers};
 
 /// A tracer, as it describes itself.
@@ -48,7 +48,14 @@ impl Tracer {
         });
         // Only tracers of single places are asked.
         let table = table.unwrap_or(self.tables[0]);
-        Owner { tracer: self.name, table, bytes: self.object, settings, reach }
+        Owner {
+            tracer: self.name,
+            table,
+            bytes: self.object,
+            settings,
+            reach,
+            links: Cell::new(true),
+        }
     }
 }
 
@@ -131,6 +138,8 @@ pub struct Attached {
     /// How allocators are probed, if they are.
     allocators: Option<allocators::Hook>,
     links: Vec<Link>,
+    /// Those of single places.
+    sites: Links,
     /// The tracer's own, and those of its single places.
     object: Object,
     objects: Vec<Object>,
@@ -145,7 +154,7 @@ impl Attached {
     /// Attaches to places that were found by now.
     pub fn probe_sites(&mut self, owner: &Owner<'_>, sites: &[Site]) -> Vec<manifest::Probe> {
         let programs = owner.attach(&self.object, sites);
-        self.links.extend(programs.links);
+        self.sites.extend(programs.links);
         self.objects.extend(programs.objects);
         programs.report
     }
@@ -170,6 +179,7 @@ impl Drop for Attached {
     /// Detaches in the reverse order: what ends something is attached before what begins it, and is
     /// detached after it, so that what was seen to begin is seen to end.
     fn drop(&mut self) {
+        drop(std::mem::take(&mut self.sites));
         while self.links.pop().is_some() {}
     }
 }
@@ -229,7 +239,7 @@ pub fn attach(tracer: &Tracer, environment: &Environment<'_>) -> Result<Attached
             .filter_map(|(index, attempt)| Some((index, attempt.hook()?)))
             .collect();
         let (failed, error) = match try_attach(tracer, &hooks, environment) {
-            Ok(Loaded { object, objects, links, programs, probes }) => {
+            Ok(Loaded { object, objects, links, sites, programs, probes }) => {
                 let allocators = hooks.iter().find_map(|(_, hook)| match hook.attach {
                     Attach::Allocators(hook) => Some(hook),
                     Attach::BySection | Attach::PerfEvents(_) | Attach::Sites(_) => None,
@@ -241,6 +251,7 @@ pub fn attach(tracer: &Tracer, environment: &Environment<'_>) -> Result<Attached
                     probes,
                     allocators,
                     links,
+                    sites,
                     object,
                     objects,
                 });
@@ -302,6 +313,7 @@ struct Loaded {
     object: Object,
     objects: Vec<Object>,
     links: Vec<Link>,
+    sites: Links,
     programs: Vec<Watched>,
     probes: Vec<manifest::Probe>,
 }
@@ -319,13 +331,13 @@ fn try_attach(
     }
     let mut object = load(tracer, hooks, environment).map_err(|error| (last, error))?;
     let (mut links, mut programs, mut probes) = (Vec::new(), Vec::new(), Vec::new());
-    let mut objects = Vec::new();
+    let (mut objects, mut sites) = (Vec::new(), Links::default());
     for (feed, hook) in hooks {
         let feed = *feed;
         if let Attach::Sites(_) = hook.attach {
             let attached = attach_sites(tracer, &object, environment);
             let attached = attached.map_err(|error| (feed, error))?;
-            links.extend(attached.links);
+            sites.extend(attached.links);
             objects.extend(attached.objects);
             programs.extend(attached.watched);
             probes.extend(attached.report);
@@ -355,7 +367,7 @@ fn try_attach(
                 .map_err(|error| (feed, error))?;
         }
     }
-    Ok(Loaded { object, objects, links, programs, probes })
+    Ok(Loaded { object, objects, links, sites, programs, probes })
 }
 
 /// Attaches to the places that were found for a tracer. It is an error if there are some, and none can be

@@ -103,13 +103,12 @@ fn near(file: &CodeFile) -> Option<PathBuf> {
 fn sites(file: &CodeFile) -> Result<Vec<Site>> {
     let notes = usdt::notes(&file.path)?;
     let known = notes.iter().filter_map(|note| Some((note, known(note)?)));
-    let mut sites: Vec<(Program, Site)> =
-        known.map(|(note, probe)| (probe.program, site(file, note, probe))).collect();
+    let mut sites: Vec<Site> = known.map(|(note, probe)| site(file, note, probe)).collect();
     if sites.is_empty() && file.name().starts_with(LIBJVM) {
         bail!("{} is a JVM without USDT probes: it was built without --enable-dtrace", file.shown);
     }
-    sites.sort_by_key(|(program, _)| *program == Program::Begun);
-    Ok(sites.into_iter().map(|(_, site)| site).collect())
+    sites.sort_by_key(|site| !site.ends);
+    Ok(sites)
 }
 
 fn known(note: &Note) -> Option<&'static Probe> {
@@ -142,7 +141,8 @@ fn site(file: &CodeFile, note: &Note, probe: &Probe) -> Site {
         semaphore: note.semaphore,
         returns: false,
     };
-    Site { at, programs: probe.program.names(), settings, report }
+    let ends = probe.program == Program::Ended;
+    Site { at, programs: probe.program.names(), ends, settings, report }
 }
 
 #[cfg(test)]

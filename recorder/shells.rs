@@ -57,7 +57,7 @@ fn in_function(file: &CodeFile, function: &elf::Function) -> Vec<Site> {
         };
         let (file, offset) = (file.clone(), function.offset);
         let at = At::File { file, offset, place, semaphore: 0, returns };
-        Site { at, programs: &["line_read"], settings: wire::Site::default(), report }
+        Site { at, programs: &["line_read"], ends: false, settings: wire::Site::default(), report }
     };
     instructions.unwrap_or_else(by_return_probe).into_iter().map(site).collect()
 }

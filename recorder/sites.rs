@@ -6,12 +6,14 @@
 //! when the place is hit (`bpf/site.h`). All these objects share the maps of the first one, which the
 //! tracer's other programs belong to.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use libbpf_rs::{
-    Link, MapCore as _, Object, ObjectBuilder, ProgramMut, TracepointCategory, UprobeOpts,
+    Link, MapCore as _, Object, ObjectBuilder, ProgramAttachType, ProgramMut, TracepointCategory,
+    UprobeMultiOpts, UprobeOpts,
 };
 use lookback_schemas::TableId;
 use lookback_schemas::manifest;
@@ -31,6 +33,8 @@ pub struct Site {
     pub at: At,
     /// The tracer's programs for it, the best first: the kernel may not take it.
     pub programs: &'static [&'static str],
+    /// Whether something ends there that begins elsewhere. Such places come first among sites.
+    pub ends: bool,
     /// What the program is told.
     pub settings: wire::Site,
     /// What the manifest says of it.
@@ -83,11 +87,53 @@ pub enum Reach {
     Processes(Vec<i32>),
 }
 
+/// Attached programs. Dropping them detaches: first where something begins, then where it ends.
+#[derive(Default)]
+pub struct Links {
+    ends: Vec<Link>,
+    others: Vec<Link>,
+}
+
+impl Links {
+    /// Whether nothing is attached.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty() && self.others.is_empty()
+    }
+
+    /// Adds more.
+    pub fn extend(&mut self, mut more: Links) {
+        self.ends.append(&mut more.ends);
+        self.others.append(&mut more.others);
+    }
+}
+
+impl Drop for Links {
+    fn drop(&mut self) {
+        detach(&mut self.others);
+        detach(&mut self.ends);
+    }
+}
+
+/// As many wait at once.
+const DETACHING: usize = 64;
+
+/// Detaches. The kernel lets each one wait until nobody can be in its program any more, a tenth of a second;
+/// those that wait at the same time have it in common.
+fn detach(links: &mut Vec<Link>) {
+    std::thread::scope(|scope| {
+        let share = links.len().div_ceil(DETACHING).max(1);
+        while !links.is_empty() {
+            let some = links.split_off(links.len().saturating_sub(share));
+            scope.spawn(move || drop(some));
+        }
+    });
+}
+
 /// What was attached.
 #[derive(Default)]
 pub struct Programs {
     /// Keeps the programs attached.
-    pub links: Vec<Link>,
+    pub links: Links,
     /// Keeps them loaded.
     pub objects: Vec<Object>,
     /// For those who count what the kernel did not run.
@@ -109,6 +155,8 @@ pub struct Owner<'a> {
     pub settings: &'a Settings,
     /// In which processes.
     pub reach: &'a Reach,
+    /// Whether the kernel may know links to uprobes.
+    pub links: Cell<bool>,
 }
 
 impl Owner<'_> {
@@ -139,39 +187,56 @@ impl Owner<'_> {
     }
 
     fn attach_one(&self, base: &Object, site: &Site, programs: &mut Programs) -> Result<Object> {
-        let (mut object, name) = self.load(base, site)?;
+        let everyone = [EVERYONE];
+        let pids = match (&site.at, self.reach) {
+            (At::File { .. }, Reach::Processes(pids)) => pids.as_slice(),
+            (_, _) => &everyone,
+        };
+        let (mut object, links, name) = self.attach_best(base, site, pids, None)?;
         let program = program(&mut object, name)?;
         let watched = Watched::new(self.table, &program).context("no descriptor is left")?;
-        let mut links = Vec::new();
-        match (&site.at, self.reach) {
-            (At::File { .. }, Reach::Processes(pids)) => {
-                for pid in pids {
-                    links.push(site.attach(&program, *pid)?);
-                }
-            }
-            (At::File { .. }, Reach::Everywhere) => links.push(site.attach(&program, EVERYONE)?),
-            (At::Kprobe { .. } | At::Trampoline { .. } | At::Tracepoint { .. }, _) => {
-                links.push(site.attach(&program, EVERYONE)?);
-            }
-        }
-        programs.links.extend(links);
+        let its = if site.ends { &mut programs.links.ends } else { &mut programs.links.others };
+        its.extend(links);
         programs.watched.push(watched);
         Ok(object)
     }
 
-    /// Loads the object for one place, with the best program that the kernel takes.
-    fn load(&self, base: &Object, site: &Site) -> Result<(Object, &'static str)> {
-        let mut result = Err(anyhow::anyhow!("there is no program for it"));
-        for name in site.programs {
-            result = self.load_with(base, site, name).map(|object| (object, *name));
-            if result.is_ok() {
-                break;
+    /// Loads and attaches the best program that the kernel takes, in the best way; `elsewhere` is a file
+    /// that is to get it instead, at its start. Tells the program's name, too.
+    fn attach_best(
+        &self,
+        base: &Object,
+        site: &Site,
+        pids: &[i32],
+        elsewhere: Option<&Path>,
+    ) -> Result<(Object, Vec<Link>, &'static str)> {
+        // Before 6.10 a link for one process takes its first thread for all of it (46ba0e49b642).
+        let by_link = self.links.get() && matches!(site.at, At::File { .. }) && pids == [EVERYONE];
+        let ways: &[Way] = if by_link { &[Way::Link, Way::Event] } else { &[Way::Event] };
+        let mut failure = anyhow::anyhow!("there is no program for it");
+        for way in ways {
+            for name in site.programs {
+                let attached = self.load(base, site, name, *way).and_then(|mut object| {
+                    let program = program(&mut object, name)?;
+                    let attach = |pid: &i32| site.attach(&program, *way, *pid, elsewhere);
+                    let links = pids.iter().map(attach).collect::<Result<Vec<Link>>>()?;
+                    Ok((object, links, *name))
+                });
+                match attached {
+                    Ok(attached) => {
+                        // Once is enough to know.
+                        self.links.set(self.links.get() && (*way == Way::Link || !by_link));
+                        return Ok(attached);
+                    }
+                    Err(error) => failure = error,
+                }
             }
         }
-        result
+        Err(failure)
     }
 
-    fn load_with(&self, base: &Object, site: &Site, name: &str) -> Result<Object> {
+    /// Loads the object for one place.
+    fn load(&self, base: &Object, site: &Site, name: &str, way: Way) -> Result<Object> {
         let mut open = ObjectBuilder::default()
             .name(self.tracer)?
             .open_memory(self.bytes)
@@ -179,9 +244,13 @@ impl Owner<'_> {
         for mut program in open.progs_mut() {
             let wanted = program.name() == name;
             program.set_autoload(wanted);
-            if let At::Trampoline { function } = &site.at
-                && wanted
-            {
+            if !wanted {
+                continue;
+            }
+            if way == Way::Link {
+                program.set_attach_type(ProgramAttachType::TraceUprobeMulti);
+            }
+            if let At::Trampoline { function } = &site.at {
                 let target = program.set_attach_target(0, Some(function.clone()));
                 target
                     .with_context(|| format!("the kernel has no function `{function}` for it"))?;
@@ -201,17 +270,26 @@ impl Owner<'_> {
         open.load().context("the kernel does not load its program")
     }
 
-    /// What a hit costs a process that is not recorded: our own.
+    /// What a hit costs a process that is not recorded: our own. Where the place is, every other process
+    /// has it too, so that the same way is taken.
     fn measure(&self, base: &Object, site: &Site) -> Result<i64> {
-        let At::File { place, returns, .. } = &site.at else { bail!("it is no code of ours") };
-        let (mut object, name) = self.load(base, site)?;
-        calibration::cost(place, |path, offset| {
-            let program = program(&mut object, name)?;
-            let options = UprobeOpts { retprobe: *returns, ..UprobeOpts::default() };
-            let own = std::process::id() as i32;
-            Ok(vec![program.attach_uprobe_with_opts(own, path, offset, options)?])
+        let At::File { place, .. } = &site.at else { bail!("it is no code of ours") };
+        let mut object = None;
+        calibration::cost(place, |path, _start| {
+            let (loaded, links, _) = self.attach_best(base, site, &[EVERYONE], Some(path))?;
+            object = Some(loaded);
+            Ok(links)
         })
     }
+}
+
+/// How a program is attached to a place in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// By a link to uprobes (since 6.6, 89ae89f53d20). Many can be detached at the same time.
+    Link,
+    /// By an event of perf. Each waits for the one before it when it is detached.
+    Event,
 }
 
 /// Stands for every process, in `bpf_program__attach_uprobe_opts`.
@@ -221,16 +299,41 @@ const EVERYONE: i32 = -1;
 pub const LEFT_OUT: &str = "left out";
 
 impl Site {
-    fn attach(&self, program: &ProgramMut<'_>, pid: i32) -> Result<Link> {
+    fn attach(
+        &self,
+        program: &ProgramMut<'_>,
+        way: Way,
+        pid: i32,
+        elsewhere: Option<&Path>,
+    ) -> Result<Link> {
         Ok(match &self.at {
             At::File { file, offset, place, semaphore, returns } => {
-                let options = UprobeOpts {
-                    ref_ctr_offset: *semaphore as usize,
-                    retprobe: *returns,
-                    ..UprobeOpts::default()
+                let (path, at, semaphore) = match elsewhere {
+                    Some(path) => (path, 0, 0),
+                    None => {
+                        (file.path.as_path(), (offset + place.into) as usize, *semaphore as usize)
+                    }
                 };
-                let at = (offset + place.into) as usize;
-                program.attach_uprobe_with_opts(pid, &file.path, at, options)?
+                let retprobe = *returns;
+                match way {
+                    Way::Link => {
+                        let options = UprobeMultiOpts {
+                            offsets: vec![at],
+                            ref_ctr_offsets: vec![semaphore],
+                            retprobe,
+                            ..UprobeMultiOpts::default()
+                        };
+                        program.attach_uprobe_multi_with_opts(pid, path, "", options)?
+                    }
+                    Way::Event => {
+                        let options = UprobeOpts {
+                            ref_ctr_offset: semaphore,
+                            retprobe,
+                            ..UprobeOpts::default()
+                        };
+                        program.attach_uprobe_with_opts(pid, path, at, options)?
+                    }
+                }
             }
             At::Kprobe { function, returns } => {
                 check_kprobes()?;

@@ -1,5 +1,7 @@
 //! What can be probed here, in the words of `--probe`.
 
+use std::io::{ErrorKind, Write as _};
+
 use anyhow::{Context as _, Result, bail, ensure};
 use glob::Pattern;
 use lookback_schemas::wire::ARGUMENTS;
@@ -37,8 +39,13 @@ pub fn list(args: &Args, pattern: &str) -> Result<u8> {
         _ => bail!(FORM),
     };
     ensure!(!lines.is_empty(), "--list-probes: nothing matches {pattern}");
+    let mut output = std::io::stdout().lock();
     for line in lines {
-        println!("{line}");
+        match writeln!(output, "{line}") {
+            // Whoever reads has seen enough.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => break,
+            result => result.context("standard output")?,
+        }
     }
     Ok(0)
 }

@@ -129,7 +129,7 @@ pub fn sites(spec: &Spec, name: &str, files: &mut Files) -> Result<Vec<Site>> {
             let at = At::Tracepoint { category: category.clone(), name: event.clone() };
             let settings = values.settings(spec, name);
             let report = values.report(name, "tracepoint", &format!("{category}:{event}"));
-            Ok(vec![Site { at, programs: &["by_tracepoint"], settings, report }])
+            Ok(vec![Site { at, programs: &["by_tracepoint"], ends: false, settings, report }])
         }
     }
 }
@@ -172,7 +172,7 @@ fn of_note(spec: &Spec, name: &str, file: &CodeFile, note: &Note) -> Result<Site
         semaphore: note.semaphore,
         returns: false,
     };
-    Ok(Site { at, programs: values.programs(), settings, report })
+    Ok(Site { at, programs: values.programs(), ends: false, settings, report })
 }
 
 /// A place in a function of a file.
@@ -262,7 +262,7 @@ fn in_function(spec: &Spec, name: &str, file: &CodeFile, within: Within<'_>) -> 
         semaphore: 0,
         returns: at == Moment::Returned,
     };
-    Ok(Site { at, programs: values.programs(), settings, report })
+    Ok(Site { at, programs: values.programs(), ends: false, settings, report })
 }
 
 fn find_function(file: &CodeFile, name: &str) -> Result<elf::Function> {
@@ -312,7 +312,13 @@ fn in_kernel(
                 })?;
             let at = At::Kprobe { function: function.to_owned(), returns };
             let settings = values.settings(spec, name);
-            Ok(Site { at, programs: &["by_registers"], settings, report: report(&values) })
+            Ok(Site {
+                at,
+                programs: &["by_registers"],
+                ends: false,
+                settings,
+                report: report(&values),
+            })
         }
         KernelHook::Fentry | KernelHook::Fexit => {
             let signature: Signature = files.functions()?.signature(function)?;
@@ -322,7 +328,7 @@ fn in_kernel(
             let programs: &[&str] =
                 if by == KernelHook::Fexit { &["by_exit"] } else { &["by_entry"] };
             let settings = values.settings(spec, name);
-            Ok(Site { at, programs, settings, report: report(&values) })
+            Ok(Site { at, programs, ends: false, settings, report: report(&values) })
         }
     }
 }
