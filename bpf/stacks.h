@@ -174,6 +174,8 @@ static __always_inline __s64 stack_id(void *ctx, __u64 flags, struct walk walk)
 	} else {
 		size = fixed + (frames + 1) * 8;
 	}
+	/* The verifier of 6.1 must see the very value that is sent compared, and not one that leads to it. */
+	asm volatile("" : "+r"(size));
 	if (size > offsetof(struct raw_stack, owner))
 		size = offsetof(struct raw_stack, owner);
 	if (stack->owner != tid)
