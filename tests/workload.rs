@@ -47,13 +47,27 @@ const VARIANTS: &[(&str, &str, &str, &[&str])] = &[
     ("libplugin.so", "plugin.c", "cc", &["-shared", "-fPIC"]),
     ("plugins", "plugins.c", "cc", &["-ldl"]),
     ("news", "news.cc", "c++", &["-std=gnu++17"]),
+    ("libshop.so", "shoplib.c", "cc", &["-shared", "-fPIC"]),
+    ("shop", "shop.c", "cc", &["-ldl"]),
+    ("shop-stripped", "shop.c", "cc", &["-ldl", "-s"]),
 ];
+
+/// Headers that not everybody has. Where one is missing there are no programs of these sources.
+const NEEDS: &[(&str, &str)] = &[("shop.c", "sys/sdt.h"), ("shoplib.c", "sys/sdt.h")];
 
 fn compile(directory: &Path) {
     std::fs::create_dir_all(directory).unwrap();
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/workloads");
     for entry in std::fs::read_dir(&sources).unwrap() {
         let source = entry.unwrap().path();
+        let needs = NEEDS.iter().find(|(name, _)| source.ends_with(name));
+        if needs.is_some_and(|(_, header)| !has_header(header)) {
+            for (name, ..) in VARIANTS.iter().filter(|variant| source.ends_with(variant.1)) {
+                // Nor are there those of another time.
+                let _ = std::fs::remove_file(directory.join(name));
+            }
+            continue;
+        }
         let is = |variant: &&(&str, &str, _, _)| source.ends_with(variant.1);
         if source.extension().is_some_and(|extension| extension == "c") {
             let name = source.file_stem().unwrap().to_str().unwrap();
@@ -70,6 +84,37 @@ fn compile(directory: &Path) {
     let private = libraries_of_its_own(directory, "heap");
     let flags = private.iter().map(String::as_str).collect::<Vec<_>>();
     link(directory, "heap-private", &sources.join("heap.c"), "cc", &flags);
+    compile_java(&directory.join(CLASSES), &sources.join("Collections.java"));
+}
+
+/// Where the classes of Java programs are.
+pub const CLASSES: &str = "classes";
+
+/// Whether the C compiler finds a header.
+fn has_header(header: &str) -> bool {
+    let arguments = ["-E", "-include", header, "-x", "c", "/dev/null"];
+    Command::new("cc").args(arguments).output().unwrap().status.success()
+}
+
+/// Compiles a Java program, if there is a compiler.
+fn compile_java(classes: &Path, source: &Path) {
+    // Into a new directory: others may run what is in the old one.
+    let new = classes.with_extension(std::process::id().to_string());
+    let mut command = Command::new("javac");
+    match command.args(["--release", "17", "-d"]).arg(&new).arg(source).status() {
+        Ok(status) => assert!(status.success(), "javac {}: {status}", source.display()),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let _ = std::fs::remove_dir_all(classes);
+            return;
+        }
+        Err(error) => panic!("javac: {error}"),
+    }
+    std::fs::create_dir_all(classes).unwrap();
+    for class in std::fs::read_dir(&new).unwrap() {
+        let class = class.unwrap();
+        std::fs::rename(class.path(), classes.join(class.file_name())).unwrap();
+    }
+    std::fs::remove_dir(&new).unwrap();
 }
 
 fn link(directory: &Path, name: &str, source: &Path, compiler: &str, flags: &[&str]) {
