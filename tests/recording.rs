@@ -110,15 +110,17 @@ impl Recorder {
         recorded
     }
 
-    /// Waits until it ends, with success or not.
-    pub fn finish_anyhow(self) -> Recorded {
+    /// Waits until it ends; `Err` if it began no recording.
+    pub fn finish_if_recorded(self) -> Result<Recorded, Ended> {
         let output = self.output();
         let ended = self.running.end();
-        let recording = Recording::open(&output)
-            .unwrap_or_else(|error| panic!("{error}; standard error: {}", ended.stderr));
-        let recorded = Recorded { recording, ended, _directory: self.directory };
-        recorded.check_totals();
-        recorded
+        if is_absent(&output) { Err(ended) } else { Ok(Recorded::open(self.directory, ended)) }
+    }
+
+    /// Waits until it ends, with success or not.
+    pub fn finish_anyhow(self) -> Recorded {
+        let ended = self.running.end();
+        Recorded::open(self.directory, ended)
     }
 }
 
@@ -131,6 +133,16 @@ pub struct Recorded {
 }
 
 impl Recorded {
+    /// A recording that lies in a directory, with the name `recording`; what its recorder left.
+    pub fn open(directory: TempDir, ended: Ended) -> Recorded {
+        let path = directory.path().join("recording");
+        let recording = Recording::open(&path)
+            .unwrap_or_else(|error| panic!("{error}; standard error: {}", ended.stderr));
+        let recorded = Recorded { recording, ended, _directory: directory };
+        recorded.check_totals();
+        recorded
+    }
+
     /// What the command wrote.
     pub fn stdout(&self) -> &str {
         &self.ended.stdout

@@ -191,6 +191,11 @@ impl Fact {
         self.0.get(key).unwrap_or_else(|| panic!("no `{key}` in {self:?}"))
     }
 
+    /// Whether it says anything of this.
+    pub fn has(&self, key: &str) -> bool {
+        self.0.contains_key(key)
+    }
+
     /// A number.
     pub fn int(&self, key: &str) -> i64 {
         self.word(key).parse().unwrap()

@@ -763,7 +763,7 @@ impl Server {
 }
 
 /// How many bytes of a process's code are not those of the files that it was loaded from.
-fn changed_code(pid: i32) -> usize {
+pub fn changed_code(pid: i32) -> usize {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
     let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
     let mut changed = 0;

@@ -6,9 +6,11 @@
 mod all_tracers;
 mod alloc;
 mod crash;
+mod custom;
 mod ending;
 mod files;
 mod filters;
+mod gc;
 mod irqs;
 mod kalloc;
 mod losses;
@@ -16,11 +18,14 @@ mod lsm;
 mod parity;
 mod process;
 mod profile;
+mod readline;
 mod runq;
+mod shop;
 mod signal;
 mod sites;
 mod syscall;
 mod tcp;
+mod usdt;
 mod vm;
 mod whole_system;
 

@@ -106,6 +106,16 @@ impl Stacks {
         Stacks((0..stacks.rows()).map(stack).collect())
     }
 
+    /// The innermost function of a stack, if it has a name.
+    pub fn innermost(&self, stack: i64) -> &str {
+        &self.0[&stack][0].name
+    }
+
+    /// The functions of a stack, the innermost first.
+    pub fn names(&self, stack: i64) -> Vec<&str> {
+        self.0[&stack].iter().map(|call| call.name.as_str()).collect()
+    }
+
     /// The site that a stack belongs to. Fails for a stack without one that begins in the workload's own
     /// code, or in code that nobody knows.
     pub fn site(&self, stack: i64, workload: &str) -> Option<Site> {

@@ -10,6 +10,7 @@
  *   shop many              200 functions, each called its own number of times
  *   shop children N        it, and a child, and a program that a child becomes, call N times
  *   shop call N            as one of those
+ *   shop writes N          writes N times to /dev/null, and once to what is not open
  *   shop steady            calls all the time, to the end of the standard input
  *   shop wait MODE...      any of them, after a line on the standard input
  *
@@ -24,6 +25,7 @@
 #include "shop.h"
 
 #include <dlfcn.h>
+#include <fcntl.h>
 
 unsigned short shop_audit_semaphore __attribute__((section(".probes")));
 WITHOUT_SEMAPHORE(order_start);
@@ -463,6 +465,22 @@ static void children(const char *count)
 	call_and_say(atol(count));
 }
 
+/* --- The kernel --- */
+
+static void writes(long count)
+{
+	int null = must(open("/dev/null", O_WRONLY)), closed = 999;
+	static char text[1000] = "written";
+
+	for (long i = 0; i <= count; i++) {
+		int fd = i < count ? null : closed;
+		struct event *event = begin("write", "writes", text, ARGS(fd, i + 8, 0));
+
+		event->args[2] = raw(write(fd, text, i + 8));
+		end(event);
+	}
+}
+
 /* --- Steady --- */
 
 static _Atomic bool over;
@@ -523,6 +541,8 @@ int main(int argc, char **argv)
 		children(argv[2]);
 	else if (!strcmp(mode, "call"))
 		call_and_say(number);
+	else if (!strcmp(mode, "writes"))
+		writes(number);
 	else if (!strcmp(mode, "steady"))
 		steady();
 	else
