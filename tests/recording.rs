@@ -35,9 +35,14 @@ pub struct Record {
 impl Record {
     /// With these tracers.
     pub fn trace(tracers: &str) -> Record {
+        Record::trace_aloud(tracers).options(["--quiet"])
+    }
+
+    /// The same, but it is to say what is worth saying.
+    pub fn trace_aloud(tracers: &str) -> Record {
         let directory = tempfile::tempdir().unwrap();
         let mut command = Command::new(RECORD);
-        command.args(["--quiet", "--trace", tracers, "--output"]);
+        command.args(["--trace", tracers, "--output"]);
         command.arg(directory.path().join("recording"));
         Record { directory, command }
     }

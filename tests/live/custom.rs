@@ -5,15 +5,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::process::Command;
 
+use lookback_schemas::TableId;
+
 use super::shared;
 use super::shop::{
-    self, Between, Copy, Event, Hit, assert_hits, attached, commanded, counts, events, hits,
-    numbers, probes, spans,
+    self, Between, Copy, Event, Hit, assert_hits, attach, attached, commanded, counts, events,
+    hits, numbers, probes, progress, spans,
 };
 use super::sites::Stacks;
 use crate::recording::{RECORD, Record, Recorded, is_absent};
-use crate::running::{Ended, in_vm, run};
-use crate::workload::{self, Fact, fact, facts};
+use crate::running::{Ended, in_vm, run, wait_for};
+use crate::workload::{self, Fact, facts};
 
 /// A probe on a function of the program.
 fn uprobe(program: &Path, rest: &str) -> String {
@@ -23,6 +25,9 @@ fn uprobe(program: &Path, rest: &str) -> String {
 fn uretprobe(program: &Path, rest: &str) -> String {
     format!("uretprobe:{}:{rest}", program.display())
 }
+
+/// How often `shop calls` calls a function within itself.
+const RECURSION: i32 = 12;
 
 // --- Functions ---
 
@@ -84,8 +89,9 @@ fn every_return_of_a_function_that_calls_itself_is_recorded() {
         hits(&recorded, name).iter().map(|hit| hit.args[0].unwrap()).collect()
     };
     let times = events(&output, "shop_recurse").len();
-    let calls: Vec<i64> = (0..times).flat_map(|_| (0..=20).rev()).collect();
-    let returns: Vec<i64> = (0..times).flat_map(|_| (0..=20).map(|depth| 2 * depth - 1)).collect();
+    let calls: Vec<i64> = (0..times).flat_map(|_| (0..=i64::from(RECURSION)).rev()).collect();
+    let returns: Vec<i64> =
+        (0..times).flat_map(|_| (0..=i64::from(RECURSION)).map(|depth| 2 * depth - 1)).collect();
     assert_eq!(first("shop_recurse"), calls);
     assert_eq!(first("returned"), returns);
 }
@@ -305,9 +311,10 @@ fn a_span_of_a_function_is_each_of_its_calls() {
     let prices: Vec<Made> =
         calls.iter().map(|call| (call.clone(), Some(call.clone()), 0)).collect();
     assert_spans(&spans(&recorded, "price"), &prices, |_| None);
+    // As deep as spans are kept.
     let recursions: Vec<Made> = events(&output, "shop_recurse")
         .iter()
-        .flat_map(|call| (0..=20).map(|depth| (call.clone(), Some(call.clone()), depth)))
+        .flat_map(|call| (0..=RECURSION).map(|depth| (call.clone(), Some(call.clone()), depth)))
         .collect();
     let found = spans(&recorded, "recursion");
     assert_spans(&found, &recursions, |_| None);
@@ -322,22 +329,66 @@ fn a_span_of_a_function_is_each_of_its_calls() {
 #[test]
 fn a_span_that_still_lasts_when_the_recording_ends_has_no_end() {
     let Some(_turn) = shared(&["custom"]) else { return };
+    // Since 6.13 the kernel cannot take away a probe while a thread is in a function whose return is probed,
+    // and comes by other such returns all the time (`ri_timer` in kernel/events/uprobes.c): those of other
+    // tests must not be in its way.
     let Some(copy) = Copy::new() else { return };
-    // Nobody waits for what it reads but this test.
-    let program = copy.program().display().to_string();
-    let ends = [uprobe(&copy.program(), "site_start"), uprobe(&copy.program(), "site_done")];
-    let options = ["--span".to_owned(), format!("order={}..{}", ends[0], ends[1])];
-    let mut recorder =
-        Record::trace("custom").options(&options).options(["--", &program, "steady"]).start();
-    recorder.running.await_line("running");
-    std::thread::sleep(std::time::Duration::from_millis(50));
-    // It begins all the time, and ends nothing.
-    recorder.running.close_input();
+    let program = copy.program();
+    // It begins orders all the time, and does none.
+    let mut options = order_span(&program, ",key=arg0");
+    let ends = [uprobe(&program, "call_steadily"), uretprobe(&program, "call_steadily")];
+    options.extend(["--span".to_owned(), format!("all={}..{}", ends[0], ends[1])]);
+    let (mut running, recorder) = attach(&program, &options, &["steady"]);
+    running.send_line();
+    running.await_line("running");
+    let first = progress(&mut running);
+    let last =
+        wait_for("calls", || Some(progress(&mut running)).filter(|calls| *calls > first + 20));
+    recorder.running.signal(libc::SIGINT);
     let recorded = recorder.finish();
-    let calls = fact(recorded.stdout(), "steady").int("calls");
-    let spans = spans(&recorded, "order");
-    assert!(calls > 0 && spans.len() as i64 == calls, "{calls} calls, {} spans", spans.len());
-    assert!(spans.iter().all(|span| span.ended.is_none() && span.end_tid.is_none()));
+    let after = progress(&mut running);
+    assert!(running.end().status.success());
+    recorded.assert_nothing_lost();
+    let orders = spans(&recorded, "order");
+    let whole = spans(&recorded, "all");
+    assert_eq!(whole.len(), 1);
+    let count = orders.len() as i64;
+    assert!((last..=after + 1).contains(&count), "{last} to {after} orders, {count} rows");
+    for (span, number) in std::iter::zip(&orders, 1..) {
+        assert_eq!((span.key, span.tid), (Some(number), whole[0].tid));
+    }
+    for span in orders.iter().chain(&whole) {
+        assert_eq!((span.ended, span.end_tid), (None, None), "{span:?}");
+    }
+}
+
+/// What is nearest to a time.
+fn nearest(times: &[i64], time: i64) -> usize {
+    (0..times.len()).min_by_key(|place| (times[*place] - time).abs()).unwrap()
+}
+
+/// Spans that lie too deep may be lost, but those that are there have the right ends.
+#[test]
+fn spans_that_lie_deep_have_their_own_ends_or_are_counted_as_lost() {
+    let Some(_turn) = shared(&["custom"]) else { return };
+    let Some(program) = shop::program("shop") else { return };
+    let ends = [uprobe(&program, "shop_recurse"), uretprobe(&program, "shop_recurse")];
+    let mut options = vec!["--span".to_owned(), format!("call={}..{}", ends[0], ends[1])];
+    options.extend(probes(&[&ends[0], &format!("{},name=returned", ends[1])]));
+    let recorder = Record::trace("custom").options(options);
+    let recorded = recorder.workload("shop", ["deep", "40"]).run();
+    let at = |name: &str| -> Vec<i64> { hits(&recorded, name).iter().map(|hit| hit.at).collect() };
+    let (calls, returns) = (at("shop_recurse"), at("returned"));
+    assert_eq!((calls.len(), returns.len()), (41, 41));
+    let spans = spans(&recorded, "call");
+    assert!(spans.len() >= 16);
+    assert_eq!(spans.len() as u64 + recorded.lost(TableId::Span), 41);
+    for (span, place) in std::iter::zip(&spans, 0..) {
+        let call = nearest(&calls, span.began);
+        let end = nearest(&returns, span.ended.expect("an end"));
+        // The first call returns last.
+        assert_eq!((call, end, span.depth), (place, 40 - place, place as i32), "{spans:#?}");
+    }
 }
 
 // --- The kernel ---
@@ -451,26 +502,21 @@ fn texts_of_tracepoints_are_read() {
 fn with_kernel_probes(program: &Path, wanted: &[&str]) -> Option<(Recorded, String)> {
     let recorder = Record::trace("custom").options(probes(wanted));
     let recorder = recorder.options(["--".as_ref(), program.as_os_str()]);
-    let started = recorder.options(["writes", "100"]).start();
-    let ended = match started.finish_if_recorded() {
-        Ok(recorded) if recorded.ended.stderr.is_empty() => {
-            assert!(recorded.ended.status.success());
+    match recorder.options(["writes", "100"]).start().finish_if_recorded() {
+        Ok(recorded) => {
+            assert!(recorded.ended.status.success(), "{}", recorded.ended.stderr);
             recorded.assert_nothing_lost();
             let output = recorded.stdout().to_owned();
-            return Some((recorded, output));
+            Some((recorded, output))
         }
-        Ok(recorded) => recorded.ended.stderr,
         Err(Ended { status, stderr, .. }) => {
             assert_eq!(status.code(), Some(2), "{stderr}");
-            stderr
+            assert!(stderr.lines().all(|line| line.starts_with("record: ")), "{stderr}");
+            assert!(!in_vm(), "these kernels have them: {stderr}");
+            eprintln!("left out: {}", stderr.trim());
+            None
         }
-    };
-    for (line, probe) in ended.lines().zip(wanted) {
-        assert!(line.starts_with(&format!("record: probe `{probe}`: ")), "{line}");
     }
-    assert!(!in_vm(), "these kernels have them: {ended}");
-    eprintln!("left out: {}", ended.trim());
-    None
 }
 
 #[test]
@@ -547,10 +593,11 @@ fn a_probe_that_cannot_be_is_said_and_the_others_go_on() {
         &[&good[..1], &bad.iter().map(|(probe, _)| probe.clone()).collect::<Vec<_>>(), &good[1..]]
             .concat(),
     );
-    let recorder = Record::trace("custom").options(options);
+    let recorder = Record::trace_aloud("custom").options(options);
     let recorded = recorder.workload("shop", ["calls", "10"]).start().finish_anyhow();
     assert_eq!(recorded.ended.status.code(), Some(0), "{}", recorded.ended.stderr);
-    let lines: Vec<&str> = recorded.ended.stderr.lines().collect();
+    let said = recorded.ended.stderr.lines().filter(|line| line.starts_with("record: probe `"));
+    let lines: Vec<&str> = said.collect();
     for (probe, reasons) in &bad {
         let begin = format!("record: probe `{probe}`: ");
         let of_it: Vec<&&str> = lines.iter().filter(|line| line.starts_with(&begin)).collect();
@@ -593,7 +640,7 @@ fn nothing_is_recorded_where_no_probe_can_be() {
                 &program,
                 "shop_price,arg0:u64,arg1:u64,arg2:u64,arg3:u64,arg4:u64,arg5:u64,arg0:u8",
             )]),
-            "six",
+            "too many",
         ),
         (probes(&[uprobe(&program, "shop_price+1000000")]), "shop_price"),
         (spans(&format!("order=usdt:{file}:shop:order_start")), "order"),
@@ -650,7 +697,9 @@ fn lists_name_what_matches() {
         "total",
     ];
     assert_eq!(sites, expected.map(|name| uprobe(&program, &format!("site_{name}"))));
-    assert_eq!(list(&uprobe(&program, "no_such_*")), Vec::<String>::new());
+    let ended = run(Command::new(RECORD).args(["--list-probes", &uprobe(&program, "no_such_*")]));
+    assert_eq!((ended.status.code(), ended.stdout.as_str()), (Some(2), ""));
+    assert!(ended.stderr.contains("no_such_*"), "{}", ended.stderr);
     let (recorded, output) = commanded(&program, &probes(&sites), &["probes"]);
     let counted = counts(&recorded);
     assert_eq!(counted["site_bare"], events(&output, "bare").len());

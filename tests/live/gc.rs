@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -11,10 +13,10 @@ use lookback_schemas::tables::Gc;
 use lookback_schemas::tables::gc::{Part, Runtime};
 use tempfile::TempDir;
 
+use super::alloc::changed_code;
 use super::{alone, missing, shared};
-use crate::command_line::refused;
-use crate::recording::{Record, Recorded, known, text};
-use crate::running::{Running, in_vm};
+use crate::recording::{RECORD, Record, Recorded, is_absent, known, text};
+use crate::running::{Running, in_vm, run, wait_for};
 use crate::workload::{self, fact, facts};
 
 // --- What was recorded ---
@@ -183,18 +185,19 @@ fn pauses(log: &Path) -> Vec<Pause> {
     let mut begun: BTreeMap<(String, String), i64> = BTreeMap::new();
     let mut pauses = Vec::new();
     for line in log.lines() {
-        let mut parts =
-            line.strip_prefix('[').unwrap().splitn(4, ']').map(|part| part.trim_start_matches('['));
-        let at: i64 = parts.next().unwrap().strip_suffix("ns").unwrap().parse().unwrap();
-        let tid: i32 = parts.next().unwrap().parse().unwrap();
-        let tags = parts.next().unwrap();
-        let words: Vec<&str> = parts.next().unwrap().split_whitespace().collect();
-        let [number, "Pause", kind, .., heap, took] = words[..] else { continue };
+        let Some((decorations, message)) = line.split_once("] GC(") else { continue };
+        let mut decorations = decorations.trim_start_matches('[').split("][");
+        let at: i64 = decorations.next().unwrap().strip_suffix("ns").unwrap().parse().unwrap();
+        let tid: i32 = decorations.next().unwrap().parse().unwrap();
+        let starts = decorations.next().unwrap().contains("start");
+        let words: Vec<&str> = message.split_whitespace().collect();
+        let [number, "Pause", kind, ..] = words[..] else { continue };
         let key = (number.to_owned(), kind.to_owned());
-        if tags.contains("start") {
+        if starts {
             assert_eq!(begun.insert(key, at), None, "{line}");
             continue;
         }
+        let [.., heap, took] = words[..] else { panic!("{line}") };
         let sizes: Vec<i64> = heap
             .split(['-', '>', '(', ')'])
             .filter_map(|size| size.strip_suffix('M')?.parse().ok())
@@ -233,9 +236,12 @@ fn check_java(collector: Collector, rows: &[Row], pauses: &[Pause], pid: i32) {
         assert!(matches!(row.part, Part::Collection | Part::Pool));
         let ended = row.ended.unwrap_or_else(|| panic!("each has its end: {row:?}"));
         assert!(ended > row.began, "{row:?}");
-        // All that had begun in the thread, and had not ended.
+        // Those collections that had begun in the thread, and had not ended.
         let around = |other: &&Row| {
-            other.tid == row.tid && other.began < row.began && other.ended.unwrap() > row.began
+            other.part == Part::Collection
+                && other.tid == row.tid
+                && (other.began..other.ended.unwrap()).contains(&row.began)
+                && other.began < row.began
         };
         assert_eq!(row.depth as usize, rows.iter().filter(around).count(), "{row:?}");
     }
@@ -446,20 +452,40 @@ fn two_javas_that_a_shell_starts_are_told_apart() {
     let logs = ["one", "two"].map(|name| directory.path().join(name));
     let word = |word: &OsString| format!("'{}'", word.to_str().unwrap());
     let line = |command: Vec<OsString>| command.iter().map(word).collect::<Vec<_>>().join(" ");
-    let steps = [&["garbage:40", "collect:3"][..], &["garbage:80", "collect:2"]];
-    let script = format!(
-        "{} > {}.out & {} > {}.out; wait",
-        line(java(first, Collector::Serial, &logs[0], &[], steps[0])),
-        logs[0].display(),
-        line(java(last, Collector::Serial, &logs[1], &[], steps[1])),
-        logs[1].display(),
-    );
-    let recorded = Record::trace("gc").options(["--", "/bin/sh", "-c", &script]).run();
+    let steps = [&["wait", "garbage:40", "collect:3"][..], &["wait", "garbage:80", "collect:2"]];
+    // Each has an input of its own: in the background it would have none.
+    let inputs = logs.each_ref().map(|log| {
+        let path = log.with_extension("in");
+        assert!(run(Command::new("mkfifo").arg(&path)).status.success());
+        // So that nobody waits for another to open it.
+        File::options().read(true).write(true).open(&path).unwrap()
+    });
+    let output =
+        |log: &Path| std::fs::read_to_string(log.with_extension("out")).unwrap_or_default();
+    let commands = std::iter::zip([first, last], std::iter::zip(&logs, steps));
+    let commands: Vec<String> = commands
+        .map(|(program, (log, steps))| {
+            let log_of = |extension: &str| log.with_extension(extension).display().to_string();
+            let command = line(java(program, Collector::Serial, log, &[], steps));
+            format!("{command} < {} > {} & ", log_of("in"), log_of("out"))
+        })
+        .collect();
+    let script = format!("{}wait", commands.concat());
+    let recorder = Record::trace("gc").options(["--", "/bin/sh", "-c", &script]).start();
+    for (log, mut input) in std::iter::zip(&logs, inputs) {
+        let ready =
+            || output(log).contains("ready\n").then(|| fact(&output(log), "java").int32("pid"));
+        let pid = wait_for("a virtual machine", ready);
+        // Its library is a new file: it is noticed after a while.
+        wait_for("the probes", || (changed_code(pid) > 0).then_some(()));
+        input.write_all(b"\n").unwrap();
+    }
+    let recorded = recorder.finish();
     recorded.assert_nothing_lost();
     let all = rows(&recorded);
     let mut counted = 0;
     for (log, asked) in logs.iter().zip([3, 2]) {
-        let output = std::fs::read_to_string(format!("{}.out", log.display())).unwrap();
+        let output = output(log);
         let pid = fact(&output, "java").int32("pid");
         let rows: Vec<Row> = all.iter().filter(|row| row.pid == pid).cloned().collect();
         check_java(Collector::Serial, &rows, &pauses(log), pid);
@@ -576,10 +602,19 @@ fn each_collection_of_python_is_recorded() {
 fn python_that_a_shell_starts_is_recorded() {
     let Some(_turn) = shared(&["gc"]) else { return };
     let Some((_directory, python)) = python() else { return };
-    let command = format!("/bin/true; {} -I -S {} asked", python.display(), script("collect.py"));
-    let recorded = Record::trace("gc").options(["--", "/bin/sh", "-c", &command]).run();
+    let command =
+        format!("/bin/true; {} -I -S {} wait asked", python.display(), script("collect.py"));
+    let mut recorder = Record::trace("gc").options(["--", "/bin/sh", "-c", &command]).start();
+    let pid = fact(&recorder.running.await_line("ready"), "python").int32("pid");
+    // Its file is a new one: it is noticed after a while, and the manifest says when.
+    wait_for("the probes", || (changed_code(pid) > 0).then_some(()));
+    recorder.running.send_line();
+    let recorded = recorder.finish();
     recorded.assert_nothing_lost();
     check_python(&recorded, recorded.stdout());
+    let tracers = &recorded.recording.manifest().tracers;
+    let gc = tracers.iter().find(|tracer| tracer.name == "gc").unwrap();
+    assert!(gc.probes.iter().any(|probe| probe.late.is_some()), "{gc:?}");
 }
 
 // --- Ruby ---
@@ -645,7 +680,13 @@ fn a_process_without_such_a_runtime_is_refused() {
     let mut running = Running::start(Command::new(workload::path("heap")).args(["wait", "few"]));
     running.await_line("ready");
     let pid = running.pid().to_string();
-    let ended = refused(&["--trace", "gc", "--pid", &pid]);
+    let directory = tempfile::tempdir().unwrap();
+    let output = directory.path().join("recording");
+    let mut command = Command::new(RECORD);
+    let ended = run(command.args(["--trace", "gc", "--pid", &pid, "--output"]).arg(&output));
+    assert_eq!(ended.status.code(), Some(2), "{ended:?}");
+    assert!(is_absent(&output) && ended.stdout.is_empty());
+    assert!(ended.stderr.lines().all(|line| line.starts_with("record: gc: ")), "{ended:?}");
     assert!(ended.stderr.contains(&pid), "{ended:?}");
     for runtime in ["JVM", "CPython", "Ruby"] {
         assert!(ended.stderr.contains(runtime), "{ended:?}");

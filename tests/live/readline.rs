@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use lookback_schemas::cell::View as _;
 use lookback_schemas::tables::{Readline, readline};
@@ -14,7 +15,7 @@ use tempfile::TempDir;
 
 use super::{missing, shared};
 use crate::recording::{RECORD, Record, Recorded, known, rows_in_time, text};
-use crate::running::{Ended, Running, monotonic, wait_for};
+use crate::running::{Ended, Running, limit, monotonic, wait_for};
 use crate::workload;
 
 // --- A terminal ---
@@ -70,9 +71,12 @@ impl Terminal {
 
     /// Waits until it shows this, and until what is typed goes to a program that edits lines.
     fn awaits(&self, shown: &str) {
-        wait_for(&format!("`{shown}` on the terminal"), || {
-            self.shown.lock().unwrap().contains(shown).then_some(())
-        });
+        let end = Instant::now() + limit();
+        while !self.shown.lock().unwrap().contains(shown) {
+            let all = self.shown.lock().unwrap().clone();
+            assert!(Instant::now() < end, "no `{shown}` in what is shown: {all:?}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
         wait_for("a program that edits lines", || {
             // SAFETY: the descriptor is open, and the structure is valid for writing and may be zero.
             let flags = unsafe {
@@ -316,11 +320,10 @@ fn a_shell_that_the_recorder_starts_is_recorded() {
 
     // A shell in the shell, of the same file.
     let inner = format!("{} --norc --noprofile -i", shell.program().display());
-    session.keys_until(&inner, &inner, "<3>");
+    session.terminal.shown.lock().unwrap().clear();
+    session.keys_until(&inner, &inner, "<1>");
     let outer = session.pid;
     let first = session.typed.len();
-    session.prompts = 3;
-    session.terminal.shown.lock().unwrap().clear();
     session.keys_until("echo \"inner\"=$$.", "echo \"inner\"=$$.", "inner=");
     session.terminal.awaits("<2>");
     let shown = session.terminal.shown.lock().unwrap().clone();
@@ -349,7 +352,7 @@ fn a_line_of_another_shell_is_not_recorded() {
     let mut recorder = Record::trace("readline").pid(ours.pid).start();
     recorder.looked_around();
     ours.line(": ours");
-    other.line(": the other's");
+    other.line(": of the other");
     ours.line(": ours again");
     other.exit();
     let typed = ours.exit();
@@ -401,13 +404,26 @@ fn library_of(program: &Path, name: &str) -> Option<PathBuf> {
 }
 
 #[test]
-fn a_program_without_readline_is_refused() {
+fn a_process_without_readline_has_no_lines() {
     let Some(_turn) = shared(&["readline"]) else { return };
     let mut running = Running::start(Command::new(workload::path("heap")).args(["wait", "few"]));
     running.await_line("ready");
-    let pid = running.pid().to_string();
-    let ended = crate::command_line::refused(&["--trace", "readline", "--pid", &pid]);
-    assert!(ended.stderr.contains(&pid) && ended.stderr.contains("readline"), "{ended:?}");
+    let pid = running.pid();
+    let mut recorder = Record::trace_aloud("readline").pid(pid).start();
+    // It goes on where there is a shell that the process could become.
+    recorder.attached();
     running.send_line();
     assert!(running.end().status.success());
+    let ended = match recorder.finish_if_recorded() {
+        Ok(recorded) => {
+            assert_eq!(recorded.table::<Readline>().rows(), 0);
+            recorded.ended
+        }
+        Err(ended) => {
+            assert_eq!(ended.status.code(), Some(2), "{ended:?}");
+            ended
+        }
+    };
+    let said = format!("record: readline: process {pid} has no function `readline`");
+    assert!(ended.stderr.lines().any(|line| line.starts_with(&said)), "{ended:?}");
 }

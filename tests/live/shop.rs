@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::missing;
 use crate::recording::{Record, Recorded, Recorder, known, rows_in_time, text};
-use crate::running::Running;
+use crate::running::{Running, wait_for};
 use crate::workload::{self, Fact, facts};
 
 /// Bytes of a text that are kept.
@@ -84,6 +84,18 @@ pub fn attached(program: &Path, options: &[String], arguments: &[&str]) -> (Reco
     let recorded = recorder.finish();
     recorded.assert_nothing_lost();
     (recorded, ended.stdout)
+}
+
+/// Asks `shop steady` how often it has called.
+pub fn progress(running: &mut Running) -> i64 {
+    let before = facts(&running.output_so_far(), "progress").len();
+    running.send_line();
+    let all = wait_for("a progress", || {
+        let output = running.output_so_far();
+        let all = if output.ends_with('\n') { facts(&output, "progress") } else { Vec::new() };
+        (all.len() > before).then_some(all)
+    });
+    all.last().unwrap().int("calls")
 }
 
 /// That the program came by a probe.

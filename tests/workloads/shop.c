@@ -9,6 +9,7 @@
  *   shop late N            loads its library (shoplib.c) and lets it take N orders
  *   shop many              200 functions, each called its own number of times
  *   shop children N        it, and a child, and a program that a child becomes, call N times
+ *   shop deep N            calls a function that calls itself N times
  *   shop call N            as one of those
  *   shop writes N          writes N times to /dev/null, and once to what is not open
  *   shop steady            calls all the time, to the end of the standard input
@@ -190,7 +191,7 @@ static void probes(void)
 	site_small(INT8_MAX, 0, INT16_MAX, 0, INT32_MAX, 0);
 	site_small_memory(-5, 250, -300, 65000, -70000, 4000000000u);
 	site_small_memory(INT8_MIN, UINT8_MAX, INT16_MIN, UINT16_MAX, INT32_MIN, UINT32_MAX);
-	site_large(INT64_MIN, UINT64_MAX, NULL);
+	site_large(INT64_MIN + 1, UINT64_MAX, NULL);
 	site_large(-1, 1, orders);
 	for (int i = 0; i < 3; i++)
 		site_large_indexed((int64_t[]){ -9, 8, -7 }, (uint64_t[]){ 6, UINT64_MAX - 5, 4 },
@@ -350,12 +351,21 @@ static void calls(long count)
 		end(event);
 	}
 	for (int i = 0; i < 3; i++) {
-		struct event *event = begin("shop_recurse", "shop_recurse", NULL, ARGS(20, 39));
+		struct event *event = begin("shop_recurse", "shop_recurse", NULL, ARGS(12, 23));
 
-		if (shop_recurse(20) != 39)
+		if (shop_recurse(12) != 23)
 			_exit(99);
 		end(event);
 	}
+}
+
+static void deep(int depth)
+{
+	struct event *event = begin("shop_recurse", "shop_recurse", NULL, ARGS(depth));
+
+	if (shop_recurse(depth) != 2 * depth - 1)
+		_exit(99);
+	end(event);
 }
 
 /* --- Semaphores --- */
@@ -450,14 +460,16 @@ static void call_and_say(long count)
 
 static void children(const char *count)
 {
-	pid_t child = must(fork());
+	char path[4096] = "";
+	pid_t child;
 
+	must(readlink("/proc/self/exe", path, sizeof(path) - 1));
+	child = must(fork());
 	if (!child) {
 		call_and_say(atol(count));
 		child = must(fork());
-		if (!child) {
-			must(execl("/proc/self/exe", "shop", "call", count, NULL));
-		}
+		if (!child)
+			must(execl(path, "shop", "call", count, NULL));
 		must(waitpid(child, NULL, 0));
 		_exit(0);
 	}
@@ -531,6 +543,8 @@ int main(int argc, char **argv)
 		relay(number);
 	else if (!strcmp(mode, "calls"))
 		calls(number);
+	else if (!strcmp(mode, "deep"))
+		deep(number);
 	else if (!strcmp(mode, "audit"))
 		audit();
 	else if (!strcmp(mode, "late"))
