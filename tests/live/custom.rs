@@ -35,13 +35,18 @@ const RECURSION: i32 = 12;
 fn calls_have_their_arguments_and_returns_their_values() {
     let Some(_turn) = shared(&["custom"]) else { return };
     let Some(program) = shop::program("shop") else { return };
-    let options = probes(&[
-        uprobe(&program, "shop_price,arg0:i32,arg1:i64,arg2:str"),
-        uretprobe(&program, "shop_price,retval:i64,name=price"),
-    ]);
+    let options = |at: &str| {
+        probes(&[
+            uprobe(&program, "shop_price,arg0:i32,arg1:i64,arg2:str"),
+            uretprobe(&program, &format!("shop_price,retval:i64{at},name=price")),
+        ])
+    };
     for (recorded, output) in [
-        commanded(&program, &options, &["calls", "100"]),
-        attached(&program, &options, &["calls", "100"]),
+        commanded(&program, &options(""), &["calls", "100"]),
+        attached(&program, &options(""), &["calls", "100"]),
+        // On the instructions that return.
+        commanded(&program, &options(",at=ret"), &["calls", "100"]),
+        attached(&program, &options(",at=ret"), &["calls", "100"]),
     ] {
         let calls = events(&output, "shop_price");
         assert_hits(&hits(&recorded, "shop_price"), &calls, |event| {
@@ -83,6 +88,7 @@ fn every_return_of_a_function_that_calls_itself_is_recorded() {
     let options = probes(&[
         uprobe(&program, "shop_recurse,arg0:i32"),
         uretprobe(&program, "shop_recurse,retval:i32,name=returned"),
+        uretprobe(&program, "shop_recurse,retval:i32,at=ret,name=at_ret"),
     ]);
     let (recorded, output) = commanded(&program, &options, &["calls", "1"]);
     let first = |name: &str| -> Vec<i64> {
@@ -94,6 +100,7 @@ fn every_return_of_a_function_that_calls_itself_is_recorded() {
         (0..times).flat_map(|_| (0..=i64::from(RECURSION)).map(|depth| 2 * depth - 1)).collect();
     assert_eq!(first("shop_recurse"), calls);
     assert_eq!(first("returned"), returns);
+    assert_eq!(first("at_ret"), returns);
 }
 
 #[test]
@@ -260,7 +267,7 @@ fn spans_nest_and_take_as_long_as_the_program_says() {
             "one of each thread"
         );
         assert!(made.iter().any(|(.., depth)| *depth == 2), "some nest");
-        assert_spans(&spans(&recorded, "order"), &made, |_| None);
+        assert_spans(&spans(&recorded, "order", Some("shop")), &made, |_| None);
         assert_eq!(counts(&recorded), BTreeMap::new(), "a span's probes have no rows");
     }
 }
@@ -285,7 +292,7 @@ fn spans_with_a_key_are_ended_by_any_thread() {
             .collect();
         assert!(ends.is_empty());
         assert_eq!((made.len(), made.iter().filter(|(_, end, _)| end.is_none()).count()), (500, 1));
-        let spans: Vec<Between> = spans(&recorded, "order")
+        let spans: Vec<Between> = spans(&recorded, "order", Some("shop"))
             .into_iter()
             // What nesting would mean here is not said.
             .map(|span| Between { depth: 0, ..span })
@@ -310,13 +317,13 @@ fn a_span_of_a_function_is_each_of_its_calls() {
     let calls = events(&output, "shop_price");
     let prices: Vec<Made> =
         calls.iter().map(|call| (call.clone(), Some(call.clone()), 0)).collect();
-    assert_spans(&spans(&recorded, "price"), &prices, |_| None);
+    assert_spans(&spans(&recorded, "price", Some("shop")), &prices, |_| None);
     // As deep as spans are kept.
     let recursions: Vec<Made> = events(&output, "shop_recurse")
         .iter()
         .flat_map(|call| (0..=RECURSION).map(|depth| (call.clone(), Some(call.clone()), depth)))
         .collect();
-    let found = spans(&recorded, "recursion");
+    let found = spans(&recorded, "recursion", Some("shop"));
     assert_spans(&found, &recursions, |_| None);
     for pair in found.windows(2).filter(|pair| pair[1].depth > 0) {
         assert!(pair[0].ended > pair[1].ended, "the inner ends first: {pair:?}");
@@ -349,8 +356,8 @@ fn a_span_that_still_lasts_when_the_recording_ends_has_no_end() {
     let after = progress(&mut running);
     assert!(running.end().status.success());
     recorded.assert_nothing_lost();
-    let orders = spans(&recorded, "order");
-    let whole = spans(&recorded, "all");
+    let orders = spans(&recorded, "order", Some("shop"));
+    let whole = spans(&recorded, "all", Some("shop"));
     assert_eq!(whole.len(), 1);
     let count = orders.len() as i64;
     assert!((last..=after + 1).contains(&count), "{last} to {after} orders, {count} rows");
@@ -380,7 +387,7 @@ fn spans_that_lie_deep_have_their_own_ends_or_are_counted_as_lost() {
     let at = |name: &str| -> Vec<i64> { hits(&recorded, name).iter().map(|hit| hit.at).collect() };
     let (calls, returns) = (at("shop_recurse"), at("returned"));
     assert_eq!((calls.len(), returns.len()), (41, 41));
-    let spans = spans(&recorded, "call");
+    let spans = spans(&recorded, "call", Some("shop"));
     assert!(spans.len() >= 16);
     assert_eq!(spans.len() as u64 + recorded.lost(TableId::Span), 41);
     for (span, place) in std::iter::zip(&spans, 0..) {
@@ -549,7 +556,7 @@ fn a_span_of_the_kernel_is_each_call() {
     let ends = "tracepoint:syscalls:sys_enter_write..tracepoint:syscalls:sys_exit_write";
     let options = ["--span".to_owned(), format!("write={ends}")];
     let (recorded, output) = commanded(&program, &options, &["writes", "100"]);
-    let spans = spans(&recorded, "write");
+    let spans = spans(&recorded, "write", Some("shop"));
     let made: Vec<Made> =
         events(&output, "write").into_iter().map(|event| (event.clone(), Some(event), 0)).collect();
     let found: Vec<Between> = spans

@@ -14,6 +14,7 @@ use lookback_schemas::tables::gc::{Part, Runtime};
 use tempfile::TempDir;
 
 use super::alloc::changed_code;
+use super::shop::{self, Between};
 use super::{alone, missing, shared};
 use crate::recording::{RECORD, Record, Recorded, is_absent, known, text};
 use crate::running::{Running, in_vm, run, wait_for};
@@ -520,6 +521,81 @@ fn other_javas_are_not_recorded() {
     assert!(ours.end().status.success());
     let recorded = recorder.finish();
     check_java(Collector::Serial, &rows(&recorded), &pauses(&log), pid);
+}
+
+/// What a user asks for all this for: which requests were slow because of the collector?
+#[test]
+fn slow_spans_are_blamed_on_the_pauses_that_they_met() {
+    let Some(_turn) = alone(&["gc", "custom", "runq"]) else { return };
+    if in_vm() {
+        return;
+    }
+    let Some(program) = javas().into_iter().next() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("log");
+    let place = format!("-Djava.io.tmpdir={}", directory.path().display());
+    let command = java(&program, Collector::Serial, &log, &[&place], &["keep:20", "serve:8"]);
+    let span =
+        "request=tracepoint:syscalls:sys_exit_fsync..tracepoint:syscalls:sys_enter_ftruncate";
+    let recorder = Record::trace("gc,runq").options(["--span", span, "--"]).options(&command);
+    let recorded = recorder.run();
+    recorded.assert_nothing_lost();
+    let (output, pauses) = (recorded.stdout(), pauses(&log));
+    let rows = rows(&recorded);
+    check_java(Collector::Serial, &rows, &pauses, fact(output, "java").int32("pid"));
+
+    // Each request of each thread has its span.
+    let mut by_thread: BTreeMap<i32, Vec<Between>> = BTreeMap::new();
+    for span in shop::spans(&recorded, "request", None) {
+        by_thread.entry(span.tid).or_default().push(span);
+    }
+    let requests = facts(output, "request");
+    assert_eq!(by_thread.len(), 3);
+    for thread in ["0", "1", "2"] {
+        let own = requests.iter().filter(|fact| fact.word("thread") == thread);
+        let own: Vec<(i64, i64)> = own.map(|fact| (fact.int("began"), fact.int("ended"))).collect();
+        let within = |spans: &Vec<Between>| {
+            std::iter::zip(spans, &own)
+                .all(|(span, (began, ended))| span.began > *began && span.ended.unwrap() < *ended)
+        };
+        let its: Vec<_> = by_thread.values().filter(|spans| within(spans)).collect();
+        assert_eq!(its.len(), 1, "thread {thread}");
+        assert_eq!(its[0].len(), own.len());
+    }
+
+    // The pauses of one collector do not overlap: what a span lost to them is a sum.
+    let whole: Vec<&Row> = rows.iter().filter(|row| row.part == Part::Collection).collect();
+    let met = |span: &Between, row: &Row| {
+        (span.ended.unwrap().min(row.ended.unwrap()) - span.began.max(row.began)).max(0)
+    };
+    let spans: Vec<&Between> = by_thread.values().flatten().collect();
+    let report = recorded.report(&["spans", "--blame", "--min", "1us", "--longest", "1000000"]);
+    assert_eq!(report.len(), spans.len());
+    let mut blamed = 0;
+    for line in report {
+        let number = |key: &str| line[key].as_i64().unwrap_or_else(|| panic!("{key} in {line}"));
+        let began = recorded.monotonic(number("ts"));
+        let of_line =
+            |span: &&&Between| (span.began, i64::from(span.tid)) == (began, number("tid"));
+        let span = *spans.iter().find(of_line).unwrap_or_else(|| panic!("{line}"));
+        assert_eq!(number("gc"), whole.iter().map(|row| met(span, row)).sum::<i64>(), "{line}");
+        assert_eq!(number("gc") + number("runq") + number("other"), number("duration"), "{line}");
+        let worst = whole.iter().max_by_key(|row| met(span, row)).unwrap();
+        let full = pauses.iter().any(|pause| {
+            pause.kind == "Full" && (worst.began..=worst.ended.unwrap()).contains(&pause.began)
+        });
+        if number("gc") == 0 {
+            assert!(line["pause_collector"].is_null(), "{line}");
+        } else if full {
+            assert_eq!(
+                (number("pause_full"), &line["pause_collector"]),
+                (1, &"MarkSweepCompact".into())
+            );
+            blamed += 1;
+        }
+    }
+    // Of three threads that answer all the time, most are in a request.
+    assert!(blamed >= 8, "{blamed} requests met a collection of eight");
 }
 
 // --- Python ---

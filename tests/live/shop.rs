@@ -224,15 +224,15 @@ pub struct Between {
     pub end_tid: Option<i32>,
 }
 
-/// The rows of a span, in the order of each thread's time.
-pub fn spans(recorded: &Recorded, name: &str) -> Vec<Between> {
+/// The rows of a span, in the order of each thread's time; of a program of this name, if one is given.
+pub fn spans(recorded: &Recorded, name: &str, comm: Option<&str>) -> Vec<Between> {
     let table = recorded.table::<Span>();
     let rows = rows_in_time(&table.ts, |row| text(&table.name, row) == name);
     let mut spans: Vec<Between> = rows
         .into_iter()
         .map(|row| {
             let began = recorded.monotonic(table.ts.value(row));
-            assert_eq!(text(&table.comm, row), "shop");
+            assert!(comm.is_none_or(|comm| text(&table.comm, row) == comm));
             Between {
                 began,
                 ended: known(&table.duration, row).map(|duration| began + duration),

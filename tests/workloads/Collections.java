@@ -1,4 +1,6 @@
+import java.io.File;
 import java.io.IOException;
+import java.io.RandomAccessFile;
 import java.util.ArrayList;
 import java.util.List;
 
@@ -13,9 +15,11 @@ import java.util.List;
  *   old:MIB      makes what stays until it is old, and drops it
  *   collect:N    System.gc(), N times; says when each began and ended
  *   threads:N    N threads make garbage at once
+ *   serve:N      three threads answer requests, and System.gc() is called N times meanwhile
  *
  *   java pid=
  *   collect began= ended=
+ *   request thread= began= ended=   in it, fsync has returned, and later ftruncate was called
  */
 public final class Collections {
     private static final int BLOCK = 1 << 14;
@@ -41,6 +45,7 @@ public final class Collections {
                     }
                 }
                 case "threads" -> threads(number);
+                case "serve" -> serve(number);
                 default -> throw new IllegalArgumentException(step);
             }
         }
@@ -84,5 +89,49 @@ public final class Collections {
         for (Thread thread : threads) {
             thread.join();
         }
+    }
+
+    private static volatile boolean over;
+
+    private static void serve(int number) throws InterruptedException {
+        List<Thread> threads = new ArrayList<>();
+        for (int i = 0; i < 3; i++) {
+            int index = i;
+            Thread thread = new Thread(() -> answer(index), "answers-" + i);
+            thread.start();
+            threads.add(thread);
+        }
+        for (int i = 0; i < number; i++) {
+            Thread.sleep(100);
+            collect();
+        }
+        Thread.sleep(100);
+        over = true;
+        for (Thread thread : threads) {
+            thread.join();
+        }
+    }
+
+    /** Each request takes some milliseconds, and asks the kernel for something when it begins and ends. */
+    private static void answer(int index) {
+        StringBuilder requests = new StringBuilder();
+        try {
+            File path = File.createTempFile("answers", null);
+            path.deleteOnExit();
+            try (RandomAccessFile file = new RandomAccessFile(path, "rw")) {
+                for (int length = 0; !over; length++) {
+                    long began = System.nanoTime();
+                    file.getFD().sync();
+                    last = new byte[BLOCK];
+                    Thread.sleep(2);
+                    file.setLength(length % 2);
+                    requests.append("request thread=").append(index).append(" began=").append(began)
+                            .append(" ended=").append(System.nanoTime()).append('\n');
+                }
+            }
+        } catch (IOException | InterruptedException failure) {
+            throw new IllegalStateException(failure);
+        }
+        System.out.print(requests);
     }
 }
