@@ -9,8 +9,10 @@ BUILD_TOOLS := cc:gcc make:make clang:clang pkg-config:pkg-config
 BUILD_HEADERS := libelf:libelf-dev zlib:zlib1g-dev
 # For the virtual machine in which `make test` tries another kernel.
 VM_TOOLS := qemu-system-x86_64:qemu-system-x86 busybox:busybox-static xz:xz-utils zstd:zstd lz4:lz4
-# Other compilers, C libraries and allocators, whose programs the tests trace.
-TRACED_TOOLS := c++:g++ musl-gcc:musl-tools
+# Other compilers, C libraries, allocators and runtimes, whose programs the tests trace.
+TRACED_TOOLS := c++:g++ musl-gcc:musl-tools javac:default-jdk-headless /usr/bin/python3:python3 \
+                /usr/bin/ruby:ruby /usr/bin/sqlite3:sqlite3
+TRACED_HEADERS := sys/sdt.h:systemtap-sdt-dev
 TRACED_LIBRARIES := libjemalloc.so.2:libjemalloc2 libtcmalloc_minimal.so.4:libtcmalloc-minimal4 \
                     libmimalloc.so.2:libmimalloc2.0
 
@@ -49,6 +51,9 @@ vm-packages:
 traced-packages:
 	@missing=(); \
 	for pair in $(TRACED_TOOLS); do command -v $${pair%%:*} > /dev/null || missing+=($${pair##*:}); done; \
+	for pair in $(TRACED_HEADERS); do \
+	    cc -E -include $${pair%%:*} -x c /dev/null > /dev/null 2>&1 || missing+=($${pair##*:}); \
+	done; \
 	for pair in $(TRACED_LIBRARIES); do /sbin/ldconfig -p | grep -qF $${pair%%:*} || missing+=($${pair##*:}); done; \
 	tests/install "$${missing[@]}" || true
 
