@@ -22,6 +22,11 @@ struct open_span {
 struct open_spans {
 	__u64 used; /* the places from here on are free */
 	struct open_span list[NESTED];
+	/* How many of a span had no place: the next ends are theirs. */
+	struct {
+		__u32 span;
+		__u32 count;
+	} dropped[NESTED];
 };
 
 struct {
@@ -146,6 +151,13 @@ static __always_inline void begin_nested(__u32 tid, __u64 now)
 	place = open ? open->used : NESTED;
 	if (!open || place >= NESTED) {
 		lost_span();
+		for (int i = 0; open && i < NESTED; i++) {
+			if (!open->dropped[i].count || open->dropped[i].span == (__u32)site.span) {
+				open->dropped[i].span = (__u32)site.span;
+				open->dropped[i].count++;
+				break;
+			}
+		}
 		return;
 	}
 	for (int i = 0; i < NESTED; i++)
@@ -163,6 +175,12 @@ static __always_inline void end_nested(__u32 tid, __u64 now)
 	struct span_event *row;
 	__u64 place = NESTED;
 
+	for (int i = 0; open && i < NESTED; i++) {
+		if (open->dropped[i].count && open->dropped[i].span == (__u32)site.span) {
+			open->dropped[i].count--;
+			return;
+		}
+	}
 	for (int i = 0; open && i < NESTED; i++) {
 		if ((__u64)i < open->used && open->list[i].span == (__u32)site.span)
 			place = (__u64)i;
@@ -209,6 +227,8 @@ static __always_inline void span_probe(void *ctx, __u64 now)
 static __always_inline __s64 user_stack_at(void *ctx)
 {
 	struct walk walk = { .table = TABLE_PROBE };
+	/* Not in `walk` itself: that would then lie in memory, where the verifier forgets what is constant. */
+	__u64 caller = 0;
 
 	/* The kernel walks: it knows where return probes have put themselves in (4a365eb8a6d9). */
 	if (site.user) {
@@ -216,12 +236,13 @@ static __always_inline __s64 user_stack_at(void *ctx)
 #if defined(__TARGET_ARCH_x86)
 		/* The function has no frame yet: where it returns to is on top of the stack. */
 		if (site.at_entry)
-			bpf_probe_read_user(&walk.caller, sizeof(walk.caller), (void *)PT_REGS_SP((struct pt_regs *)ctx));
+			bpf_probe_read_user(&caller, sizeof(caller), (void *)PT_REGS_SP((struct pt_regs *)ctx));
 #else
 		if (site.at_entry)
-			walk.caller = PT_REGS_RET((struct pt_regs *)ctx);
+			caller = PT_REGS_RET((struct pt_regs *)ctx);
 #endif
 	}
+	walk.caller = caller;
 	return user_stack_of(ctx, current_task(), walk);
 }
 

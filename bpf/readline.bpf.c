@@ -17,6 +17,7 @@ int line_read(struct pt_regs *ctx)
 	const char *line = (const char *)PT_REGS_RC(ctx);
 	struct readline_record *record;
 	long length;
+	char next = 0;
 
 	/* Without a line its input has ended. */
 	if (!line || !wanted_current())
@@ -27,7 +28,8 @@ int line_read(struct pt_regs *ctx)
 		return 0;
 	length = bpf_probe_read_user_str(record->line, LINE_BYTES, line);
 	record->row.ts = (__s64)bpf_ktime_get_ns();
-	record->row.cut = length == LINE_BYTES;
+	/* As many bytes are read of a line that just fits, with its NUL. */
+	record->row.cut = length == LINE_BYTES && !bpf_probe_read_user(&next, 1, line + LINE_BYTES - 1) && next;
 	record->row.line = 0;
 	/* Of an empty line, kernels before 6.15 tell 0 bytes (strncpy_from_user_nofault). */
 	if (!length)

@@ -140,9 +140,7 @@ pub struct Attached {
     links: Vec<Link>,
     /// Those of single places.
     sites: Links,
-    /// The tracer's own, and those of its single places.
     object: Object,
-    objects: Vec<Object>,
 }
 
 impl Attached {
@@ -155,7 +153,6 @@ impl Attached {
     pub fn probe_sites(&mut self, owner: &Owner<'_>, sites: &[Site]) -> Vec<manifest::Probe> {
         let programs = owner.attach(&self.object, sites);
         self.sites.extend(programs.links);
-        self.objects.extend(programs.objects);
         programs.report
     }
 
@@ -239,22 +236,13 @@ pub fn attach(tracer: &Tracer, environment: &Environment<'_>) -> Result<Attached
             .filter_map(|(index, attempt)| Some((index, attempt.hook()?)))
             .collect();
         let (failed, error) = match try_attach(tracer, &hooks, environment) {
-            Ok(Loaded { object, objects, links, sites, programs, probes }) => {
+            Ok(Loaded { object, links, sites, programs, probes }) => {
                 let allocators = hooks.iter().find_map(|(_, hook)| match hook.attach {
                     Attach::Allocators(hook) => Some(hook),
                     Attach::BySection | Attach::PerfEvents(_) | Attach::Sites(_) => None,
                 });
                 let hooks = tries.iter().map(Try::outcome).collect();
-                return Ok(Attached {
-                    hooks,
-                    programs,
-                    probes,
-                    allocators,
-                    links,
-                    sites,
-                    object,
-                    objects,
-                });
+                return Ok(Attached { hooks, programs, probes, allocators, links, sites, object });
             }
             Err(failure) => failure,
         };
@@ -311,7 +299,6 @@ impl Try {
 /// An object that was loaded and attached.
 struct Loaded {
     object: Object,
-    objects: Vec<Object>,
     links: Vec<Link>,
     sites: Links,
     programs: Vec<Watched>,
@@ -331,14 +318,13 @@ fn try_attach(
     }
     let mut object = load(tracer, hooks, environment).map_err(|error| (last, error))?;
     let (mut links, mut programs, mut probes) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut objects, mut sites) = (Vec::new(), Links::default());
+    let mut sites = Links::default();
     for (feed, hook) in hooks {
         let feed = *feed;
         if let Attach::Sites(_) = hook.attach {
             let attached = attach_sites(tracer, &object, environment);
             let attached = attached.map_err(|error| (feed, error))?;
             sites.extend(attached.links);
-            objects.extend(attached.objects);
             programs.extend(attached.watched);
             probes.extend(attached.report);
             continue;
@@ -367,7 +353,7 @@ fn try_attach(
                 .map_err(|error| (feed, error))?;
         }
     }
-    Ok(Loaded { object, objects, links, sites, programs, probes })
+    Ok(Loaded { object, links, sites, programs, probes })
 }
 
 /// Attaches to the places that were found for a tracer. It is an error if there are some, and none can be

@@ -134,8 +134,6 @@ fn detach(links: &mut Vec<Link>) {
 pub struct Programs {
     /// Keeps the programs attached.
     pub links: Links,
-    /// Keeps them loaded.
-    pub objects: Vec<Object>,
     /// For those who count what the kernel did not run.
     pub watched: Vec<Watched>,
     /// What the manifest says, also of what could not be attached.
@@ -167,7 +165,8 @@ impl Owner<'_> {
         for site in sites {
             let mut report = site.report.clone();
             match self.attach_one(base, site, &mut programs) {
-                Ok(object) => programs.objects.push(object),
+                // What is attached stays loaded, also without the object and its twenty descriptors.
+                Ok(_object) => {}
                 Err(error) => {
                     LEFT_OUT.clone_into(&mut report.kind);
                     report.failed = Some(format!("{error:#}"));

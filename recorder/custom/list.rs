@@ -82,11 +82,14 @@ fn file_and_rest<'p>(files: &Files, text: &'p str) -> Result<(CodeFile, &'p str)
 
 fn usdt_probes(files: &Files, text: &str) -> Result<Vec<String>> {
     let (file, rest) = file_and_rest(files, text)?;
-    let pattern = glob(&if rest.contains(':') { rest.to_owned() } else { format!("*{rest}*") })?;
+    let pattern = glob(rest)?;
     let mut lines = Vec::new();
     for note in usdt::notes(&file.path)? {
         let name = format!("{}:{}", note.provider, note.name);
-        if !pattern.matches(&name) {
+        // Without a colon it may mean either.
+        let either =
+            [&note.provider, &note.name, &name].into_iter().any(|text| pattern.matches(text));
+        if !either {
             continue;
         }
         let kept = note.arguments.iter().take(ARGUMENTS).enumerate();

@@ -274,8 +274,8 @@ fn check_java(collector: Collector, rows: &[Row], pauses: &[Pause], pid: i32) {
         assert_eq!((&row.manager, &row.pool), (&None, &None));
         assert_eq!((row.used, row.committed), ([None; 2], [None; 2]));
         let full = row.full.expect("hotspot tells whether it is full");
-        let asked = |pause: &&Pause| pause.line.contains("Pause Full (System.gc())");
-        if pauses.iter().any(|pause| asked(&pause)) {
+        let asked = |pause: &Pause| pause.line.contains("Pause Full (System.gc())");
+        if pauses.iter().any(|pause| asked(pause)) {
             assert_eq!(full, 1, "{row:?}: {pauses:?}");
         } else if !pauses.iter().any(|pause| pause.kind == "Full") {
             assert_eq!(full, 0, "{row:?}: {pauses:?}");
