@@ -212,6 +212,16 @@ impl Maps {
         matches!(self.targets.lookup(&pid.to_ne_bytes(), MapFlags::ANY), Ok(Some(_)))
     }
 
+    /// Forgets processes that are gone: of one whose end the kernel did not tell, we would wait for ever.
+    pub fn forget_gone(&self) {
+        for pid in self.targets() {
+            if !std::path::Path::new("/proc").join(pid.to_string()).exists() {
+                // Somebody else may have been faster.
+                let _ = self.targets.delete(&pid.to_ne_bytes());
+            }
+        }
+    }
+
     /// Whether there is still anything to record.
     pub fn has_targets(&self) -> bool {
         self.targets.keys().next().is_some()

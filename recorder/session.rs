@@ -379,6 +379,9 @@ impl Recording {
             line.update(&progress);
             if written.elapsed() >= MANIFEST {
                 written = Instant::now();
+                if let Some(maps) = until.targets {
+                    maps.forget_gone();
+                }
                 if let Err(error) = self.write_manifest(false) {
                     return Ended::Failed(format!("{error:#}"));
                 }
