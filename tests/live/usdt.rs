@@ -294,6 +294,23 @@ fn a_library_that_comes_later_is_recorded() {
     check(&recorded, &output);
 }
 
+/// Since 6.0 the program waits for it; before, the text is unknown.
+#[test]
+fn a_text_that_is_not_in_memory_is_fetched() {
+    let Some(_turn) = shared(&["custom"]) else { return };
+    let Some(copy) = Copy::new() else { return };
+    let options = probes(&[usdt(&copy.library(), "lib_cold", ",arg0:str,arg0:u64")]);
+    let (recorded, output) = commanded(&copy.program(), &options, &["late", "1"]);
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let major: u32 = release.split('.').next().unwrap().parse().unwrap();
+    let hits = hits(&recorded, "lib_cold");
+    assert_eq!(hits.len(), events(&output, "lib_cold").len());
+    for hit in hits {
+        assert_ne!(hit.args[1], Some(0));
+        assert_eq!(hit.texts[0], (major >= 6).then(|| "cold".to_owned()), "{hit:?}");
+    }
+}
+
 #[test]
 fn a_process_that_starts_later_is_recorded() {
     let Some(_turn) = shared(&["custom"]) else { return };

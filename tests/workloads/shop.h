@@ -42,6 +42,9 @@ SITE static struct event *begin(const char *probe, const char *site, const char 
 	*event = (struct event){ .probe = probe, .site = site, .text = text, .count = count };
 	event->tid = syscall(SYS_gettid);
 	memcpy(event->args, args, count * sizeof(*args));
+	/* So that its page is there: only newer kernels fetch it. */
+	if (text)
+		(void)*(const volatile char *)text;
 	event->began = now(CLOCK_MONOTONIC);
 	return event;
 }
