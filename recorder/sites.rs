@@ -8,6 +8,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
@@ -18,7 +19,6 @@ use libbpf_rs::{
 use lookback_schemas::TableId;
 use lookback_schemas::manifest;
 use lookback_schemas::wire::{self, Settings};
-use std::os::fd::AsFd as _;
 use zerocopy::IntoBytes as _;
 
 use crate::missed::Watched;
