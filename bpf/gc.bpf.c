@@ -149,8 +149,9 @@ int ended(struct pt_regs *ctx)
 {
 	__u64 now = bpf_ktime_get_ns(), manager = 0, pool = 0;
 	__u32 tid = (__u32)bpf_get_current_pid_tgid();
+	__u64 place = OPEN;
 	struct openings *openings;
-	struct opening *it = NULL;
+	struct opening *it;
 	struct gc_event *row;
 
 	if (!wanted_current())
@@ -160,20 +161,21 @@ int ended(struct pt_regs *ctx)
 		operand(ctx, &site.operands[POOL], &pool);
 	}
 	openings = bpf_map_lookup_elem(&collecting, &tid);
-	if (openings) {
-		for (int i = OPEN - 1; i >= 0; i--) {
-			struct opening *candidate = &openings->list[i];
+	/* By its number: of pointers that come out of a loop, the verifier of 7.3 does not know that they fit. */
+	for (int i = OPEN - 1; openings && i >= 0; i--) {
+		struct opening *candidate = &openings->list[i];
 
-			if (!it && candidate->since && candidate->part == site.part &&
-			    candidate->runtime == site.runtime && candidate->manager == manager &&
-			    candidate->pool == pool)
-				it = candidate;
+		if (candidate->since && candidate->part == site.part && candidate->runtime == site.runtime &&
+		    candidate->manager == manager && candidate->pool == pool) {
+			place = (__u64)i;
+			break;
 		}
 	}
-	if (!it) {
+	if (!openings || place >= OPEN) {
 		count(TABLE_GC, UNPAIRED);
 		return 0;
 	}
+	it = &openings->list[place & (OPEN - 1)];
 	row = row_of(it, (__s64)(now - it->since));
 	if (row) {
 		name_of(row->manager, sizeof(row->manager), manager);

@@ -16,6 +16,17 @@ const KERNELS: &str = "6.1";
 /// long.
 const LEFT_OUT: [&str; 2] = ["live::crash::a_recorder_that_is_killed", "live::ending::"];
 
+/// Left out as well unless kernels are named (`make test-kernels`): emulated, these take minutes each, a Java
+/// virtual machine first of all.
+const SLOW: [&str; 6] = [
+    "java",
+    "live::gc::pauses_of_concurrent_marking",
+    "live::gc::slow_spans",
+    "live::custom::two_hundred_probes",
+    "live::custom::lists_name",
+    "live::readline::long_lines",
+];
+
 /// Status of `tests/kernels/run` where it cannot run.
 const CANNOT: i32 = 77;
 /// Its status where the virtual machine failed, and not what ran in it.
@@ -31,19 +42,20 @@ fn live_tests_pass_under_other_kernels() {
     }
     // They are compiled here: the compiler would be slow there.
     workload::path("quiet");
-    let kernels = std::env::var("LOOKBACK_KERNELS").unwrap_or_else(|_| KERNELS.to_owned());
-    for kernel in kernels.split_whitespace() {
-        run_under(kernel);
+    let named = std::env::var("LOOKBACK_KERNELS").ok();
+    let slow: &[&str] = if named.is_some() { &[] } else { &SLOW };
+    for kernel in named.as_deref().unwrap_or(KERNELS).split_whitespace() {
+        run_under(kernel, &[&LEFT_OUT, slow].concat());
     }
 }
 
-/// Runs the live tests of this very program under a kernel.
-fn run_under(kernel: &str) {
+/// Runs the live tests of this very program under a kernel, but for some.
+fn run_under(kernel: &str, left_out: &[&str]) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut command = Command::new(root.join("tests/kernels/run"));
     command.current_dir(root).args([kernel, "--"]).arg(std::env::current_exe().unwrap());
     command.args(["live::", "--test-threads", "2"]);
-    for name in LEFT_OUT {
+    for name in left_out {
         command.args(["--skip", name]);
     }
     command
