@@ -443,7 +443,7 @@ impl Made {
             cgroup: known(cgroup, i64::MIN),
             comm: comm(&name[..name.len().min(15)]),
             filename: tail.add(argv[0].as_bytes()),
-            cwd: tail.add(b"work\0srv\0"),
+            cwd: tail.add(b"data\0srv\0"),
             argv: tail.add(words.as_bytes()),
             argv_bytes: Maybe(argv_bytes.unwrap_or(words.len() as i32)),
         };
@@ -610,7 +610,7 @@ impl Made {
         row(open, &tail.0)
     }
 
-    /// A call on a name; relative paths begin at /srv/work.
+    /// A call on a name; relative paths begin at /srv/data.
     pub fn unlink(
         &self,
         seconds: f64,
@@ -622,7 +622,7 @@ impl Made {
     ) -> Row {
         let mut tail = Tail::new();
         let dir = |path: Option<&str>, tail: &mut Tail| match path {
-            Some(path) if !path.starts_with('/') => tail.add(b"work\0srv\0"),
+            Some(path) if !path.starts_with('/') => tail.add(b"data\0srv\0"),
             Some(_) | None => Loc::new(0, 0),
         };
         let unlink = Unlink {

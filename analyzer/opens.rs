@@ -193,7 +193,7 @@ mod tests {
         let made = Made::new();
         made.rows(&[
             made.opened(1.0, 10, Some("/etc/passwd"), None, Ok(3)),
-            made.opened(2.0, 10, Some("missing"), Some("work\0srv\0"), Err(2)),
+            made.opened(2.0, 10, Some("missing"), Some("data\0srv\0"), Err(2)),
         ]);
         made.rows(&[
             made.opened(3.0, 11, None, None, Err(14)),
@@ -219,7 +219,7 @@ mod tests {
             lines(&opens(), &["opens", "-x", "-e", "--full", "--pid", "10"])[1..],
             [
                 "TIME PID COMM FD ERR FLAGS MODE PATH",
-                "10:15:02.000 10 opener -1 ENOENT 00000101 0644 /srv/work/missing",
+                "10:15:02.000 10 opener -1 ENOENT 00000101 0644 /srv/data/missing",
             ]
         );
     }
@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn opens_are_chosen() {
         let count = |args: &[&str]| lines(&opens(), &[&["opens"], args].concat()).len() - 2;
-        assert_eq!(count(&["--path", "/srv/work"]), 1);
+        assert_eq!(count(&["--path", "/srv/data"]), 1);
         assert_eq!(count(&["--path", "passwd", "--since", "1.2s"]), 1);
         assert_eq!(count(&["--min", "2us"]), 0);
         assert_eq!(count(&["--min", "1us"]), 4);
@@ -245,7 +245,7 @@ mod tests {
                 "COUNT FAILED TIME PATH",
                 "2 0 3.0µs /etc/passwd",
                 "1 1 1.5µs -",
-                "1 1 1.5µs /srv/work/missing",
+                "1 1 1.5µs /srv/data/missing",
             ]
         );
     }
@@ -258,7 +258,7 @@ mod tests {
             json[2],
             serde_json::json!({
                 "ts": crate::made::at(2.0), "pid": 10, "comm": "opener", "flags": 65,
-                "mode": 420, "result": -2, "path": "missing", "dir": "/srv/work",
+                "mode": 420, "result": -2, "path": "missing", "dir": "/srv/data",
                 "duration": 1500, "tid": 10, "uid": 1000,
             })
         );

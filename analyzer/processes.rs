@@ -518,7 +518,7 @@ mod tests {
         assert_eq!(sh["pid"], 10);
         assert_eq!(sh["duration"], 3_000_000_000_i64);
         assert_eq!(sh["argv"], serde_json::json!(["/bin/sh", "-c", "a; b"]));
-        assert_eq!(sh["cwd"], "/srv/work");
+        assert_eq!(sh["cwd"], "/srv/data");
         assert_eq!(sh["container"], "ab".repeat(32));
         assert_eq!(sh["code"], 0);
         assert_eq!(json[2]["signal"], 11);

@@ -215,11 +215,11 @@ mod tests {
         );
         assert_eq!(
             lines(&unlinks(), &["unlinks", "--full", "--failed"])[2..],
-            ["10:15:02.000 10 unlinker rmdir -ENOTEMPTY /srv/work/empty"]
+            ["10:15:02.000 10 unlinker rmdir -ENOTEMPTY /srv/data/empty"]
         );
         assert_eq!(
             lines(&unlinks(), &["unlinks", "--path", "/tmp/new", "--full"])[2..],
-            ["10:15:03.000 11 unlinker rename 0 /srv/work/old -> /tmp/new"]
+            ["10:15:03.000 11 unlinker rename 0 /srv/data/old -> /tmp/new"]
         );
     }
 
@@ -231,6 +231,6 @@ mod tests {
         );
         let csv = analyze(&unlinks(), &["unlinks", "--pid", "11", "--format", "csv"]);
         let csv = csv.expect("it is whole");
-        assert!(csv.lines().nth(1).is_some_and(|line| line.contains(",old,/srv/work,/tmp/new,,")));
+        assert!(csv.lines().nth(1).is_some_and(|line| line.contains(",old,/srv/data,/tmp/new,,")));
     }
 }

@@ -13,6 +13,7 @@ pub mod spec;
 use std::collections::HashMap;
 
 use anyhow::Result;
+use lookback_schemas::TableId;
 use lookback_schemas::manifest;
 use lookback_schemas::wire::Chars;
 
@@ -91,6 +92,9 @@ fn span_sites(
             // What the span's row does not tell.
             let more = !spec.arguments.is_empty() || spec.stack || spec.kernel_stack;
             settings.rows = i32::from(more);
+            if !more {
+                site.table = TableId::Span;
+            }
         }
         all.extend(sites);
     }

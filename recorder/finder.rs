@@ -60,7 +60,7 @@ impl Finder {
             let already = self.known.len();
             found.extend(self.process(*pid, false));
             if found.len() == before && self.known.len() > already {
-                self.say(&format!("process {pid} has {}", self.search.what_not()));
+                self.say(&format!("process {pid} has no {}", self.search.what));
             }
         }
         let mut files = match args.command.as_slice() {
@@ -107,12 +107,6 @@ impl Finder {
         if !self.quiet {
             eprintln!("record: {}: {text}", self.search.tracer);
         }
-    }
-}
-
-impl Search {
-    fn what_not(&self) -> String {
-        format!("no {}", self.what)
     }
 }
 

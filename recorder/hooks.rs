@@ -41,21 +41,7 @@ pub struct Tracer {
 impl Tracer {
     /// What attaches it to single places.
     pub fn owner<'a>(&self, settings: &'a Settings, reach: &'a Reach) -> Owner<'a> {
-        let hooks = self.feeds.iter().flat_map(|feed| feed.hooks);
-        let table = hooks.into_iter().find_map(|hook| match hook.attach {
-            Attach::Sites(table) => Some(table),
-            Attach::BySection | Attach::PerfEvents(_) | Attach::Allocators(_) => None,
-        });
-        // Only tracers of single places are asked.
-        let table = table.unwrap_or(self.tables[0]);
-        Owner {
-            tracer: self.name,
-            table,
-            bytes: self.object,
-            settings,
-            reach,
-            links: Cell::new(true),
-        }
+        Owner { tracer: self.name, bytes: self.object, settings, reach, links: Cell::new(true) }
     }
 }
 
@@ -122,9 +108,8 @@ pub enum Attach {
     PerfEvents(fn(cpu: u32, frequency: u32) -> std::io::Result<std::os::fd::OwnedFd>),
     /// To the functions of the allocators that were found.
     Allocators(allocators::Hook),
-    /// To the places that were found, each by an object of its own. The table tells of programs that did
-    /// not run.
-    Sites(TableId),
+    /// To the places that were found, each by an object of its own.
+    Sites,
 }
 
 /// A tracer that is attached. Dropping it detaches it.
@@ -149,7 +134,8 @@ impl Attached {
         &self.object
     }
 
-    /// Attaches to places that were found by now.
+    /// Attaches to places in files that were found by now. The kernel leaves out no hit of such a place, so
+    /// that nobody has to count them.
     pub fn probe_sites(&mut self, owner: &Owner<'_>, sites: &[Site]) -> Vec<manifest::Probe> {
         let programs = owner.attach(&self.object, sites);
         self.sites.extend(programs.links);
@@ -239,7 +225,7 @@ pub fn attach(tracer: &Tracer, environment: &Environment<'_>) -> Result<Attached
             Ok(Loaded { object, links, sites, programs, probes }) => {
                 let allocators = hooks.iter().find_map(|(_, hook)| match hook.attach {
                     Attach::Allocators(hook) => Some(hook),
-                    Attach::BySection | Attach::PerfEvents(_) | Attach::Sites(_) => None,
+                    Attach::BySection | Attach::PerfEvents(_) | Attach::Sites => None,
                 });
                 let hooks = tries.iter().map(Try::outcome).collect();
                 return Ok(Attached { hooks, programs, probes, allocators, links, sites, object });
@@ -321,7 +307,7 @@ fn try_attach(
     let mut sites = Links::default();
     for (feed, hook) in hooks {
         let feed = *feed;
-        if let Attach::Sites(_) = hook.attach {
+        if let Attach::Sites = hook.attach {
             let attached = attach_sites(tracer, &object, environment);
             let attached = attached.map_err(|error| (feed, error))?;
             sites.extend(attached.links);
@@ -346,7 +332,7 @@ fn try_attach(
                 Attach::PerfEvents(open) => {
                     perf_events(&program, open, environment.frequency).map(|l| links.extend(l))
                 }
-                Attach::Allocators(_) | Attach::Sites(_) => Ok(()),
+                Attach::Allocators(_) | Attach::Sites => Ok(()),
             };
             attached
                 .with_context(|| program.name().to_string_lossy().into_owned())

@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
+use lookback_schemas::TableId;
 use lookback_schemas::manifest;
 use lookback_schemas::tables::gc::{Part, Runtime};
 use lookback_schemas::wire;
@@ -142,7 +143,7 @@ fn site(file: &CodeFile, note: &Note, probe: &Probe) -> Site {
         returns: false,
     };
     let ends = probe.program == Program::Ended;
-    Site { at, programs: probe.program.names(), ends, settings, report }
+    Site { at, programs: probe.program.names(), table: TableId::Gc, ends, settings, report }
 }
 
 #[cfg(test)]

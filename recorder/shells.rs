@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
+use lookback_schemas::TableId;
 use lookback_schemas::manifest;
 use lookback_schemas::wire;
 
@@ -57,7 +58,14 @@ fn in_function(file: &CodeFile, function: &elf::Function) -> Vec<Site> {
         };
         let (file, offset) = (file.clone(), function.offset);
         let at = At::File { file, offset, place, semaphore: 0, returns };
-        Site { at, programs: &["line_read"], ends: false, settings: wire::Site::default(), report }
+        Site {
+            at,
+            programs: &["line_read"],
+            table: TableId::Readline,
+            ends: false,
+            settings: wire::Site::default(),
+            report,
+        }
     };
     instructions.unwrap_or_else(by_return_probe).into_iter().map(site).collect()
 }

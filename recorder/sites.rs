@@ -33,6 +33,8 @@ pub struct Site {
     pub at: At,
     /// The tracer's programs for it, the best first: the kernel may not take it.
     pub programs: &'static [&'static str],
+    /// Whose rows it makes: that table tells of hits at which the kernel did not run the program.
+    pub table: TableId,
     /// Whether something ends there that begins elsewhere. Such places come first among sites.
     pub ends: bool,
     /// What the program is told.
@@ -145,8 +147,6 @@ pub struct Programs {
 pub struct Owner<'a> {
     /// Its name.
     pub tracer: &'static str,
-    /// Its table, which tells of programs that did not run.
-    pub table: TableId,
     /// Its object.
     pub bytes: &'static [u8],
     /// What its programs are told.
@@ -193,7 +193,7 @@ impl Owner<'_> {
         };
         let (mut object, links, name) = self.attach_best(base, site, pids, None)?;
         let program = program(&mut object, name)?;
-        let watched = Watched::new(self.table, &program).context("no descriptor is left")?;
+        let watched = Watched::new(site.table, &program).context("no descriptor is left")?;
         let its = if site.ends { &mut programs.links.ends } else { &mut programs.links.others };
         its.extend(links);
         programs.watched.push(watched);

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use lookback_schemas::TableId;
 use lookback_schemas::manifest;
 use lookback_schemas::wire::{self, ARGUMENTS, Operand, Operands};
 
@@ -129,7 +130,14 @@ pub fn sites(spec: &Spec, name: &str, files: &mut Files) -> Result<Vec<Site>> {
             let at = At::Tracepoint { category: category.clone(), name: event.clone() };
             let settings = values.settings(spec, name);
             let report = values.report(name, "tracepoint", &format!("{category}:{event}"));
-            Ok(vec![Site { at, programs: &["by_tracepoint"], ends: false, settings, report }])
+            Ok(vec![Site {
+                at,
+                programs: &["by_tracepoint"],
+                table: TableId::Probe,
+                ends: false,
+                settings,
+                report,
+            }])
         }
     }
 }
@@ -172,7 +180,14 @@ fn of_note(spec: &Spec, name: &str, file: &CodeFile, note: &Note) -> Result<Site
         semaphore: note.semaphore,
         returns: false,
     };
-    Ok(Site { at, programs: values.programs(), ends: false, settings, report })
+    Ok(Site {
+        at,
+        programs: values.programs(),
+        table: TableId::Probe,
+        ends: false,
+        settings,
+        report,
+    })
 }
 
 /// A place in a function of a file.
@@ -262,7 +277,14 @@ fn in_function(spec: &Spec, name: &str, file: &CodeFile, within: Within<'_>) -> 
         semaphore: 0,
         returns: at == Moment::Returned,
     };
-    Ok(Site { at, programs: values.programs(), ends: false, settings, report })
+    Ok(Site {
+        at,
+        programs: values.programs(),
+        table: TableId::Probe,
+        ends: false,
+        settings,
+        report,
+    })
 }
 
 fn find_function(file: &CodeFile, name: &str) -> Result<elf::Function> {
@@ -315,6 +337,7 @@ fn in_kernel(
             Ok(Site {
                 at,
                 programs: &["by_registers"],
+                table: TableId::Probe,
                 ends: false,
                 settings,
                 report: report(&values),
@@ -328,7 +351,14 @@ fn in_kernel(
             let programs: &[&str] =
                 if by == KernelHook::Fexit { &["by_exit"] } else { &["by_entry"] };
             let settings = values.settings(spec, name);
-            Ok(Site { at, programs, ends: false, settings, report: report(&values) })
+            Ok(Site {
+                at,
+                programs,
+                table: TableId::Probe,
+                ends: false,
+                settings,
+                report: report(&values),
+            })
         }
     }
 }

@@ -28,7 +28,7 @@ pub const TRACER: Tracer = Tracer {
                 kind: Kind::Uprobe,
                 name: "a program for each place",
                 programs: &[("by_registers", Probe)],
-                attach: Attach::Sites(Probe),
+                attach: Attach::Sites,
             }],
         },
     ],

@@ -28,7 +28,7 @@ pub const TRACER: Tracer = Tracer {
                 kind: Kind::Uprobe,
                 name: "USDT probes of the runtimes",
                 programs: &[("begun", Gc), ("ended", Gc)],
-                attach: Attach::Sites(Gc),
+                attach: Attach::Sites,
             }],
         },
     ],

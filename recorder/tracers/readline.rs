@@ -17,7 +17,7 @@ pub const TRACER: Tracer = Tracer {
             kind: Kind::Uprobe,
             name: "uprobes on the returns of readline",
             programs: &[("line_read", Readline)],
-            attach: Attach::Sites(Readline),
+            attach: Attach::Sites,
         }],
     }],
 };
