@@ -907,8 +907,16 @@ impl Made {
     }
 
     pub fn stack(&self, id: i64, frames: &[i64], truncated: bool) -> Row {
-        let frames = frames.to_vec();
-        row(Stack { ts: at(0.5), id, pid: None, frames, truncated }, &[])
+        let stack = Stack {
+            ts: at(0.5),
+            id,
+            pid: None,
+            frames: frames.to_vec(),
+            truncated,
+            walked: None,
+            complete: None,
+        };
+        row(stack, &[])
     }
 
     pub fn frame(&self, id: i64, kernel: bool, module: Option<&str>, offset: Option<i64>) -> Row {

@@ -284,13 +284,14 @@ static __always_inline void ended(struct pt_regs *ctx, struct pending *call)
 		count(TABLE_ALLOC, MAP_FULL);
 		return;
 	}
-	if (settings.alloc_stacks)
-		stack = user_stack_of(ctx, current_task(), (struct walk){
-			.caller = call->caller,
-			.table = TABLE_ALLOC,
-			.returned = true,
-			.probed = true,
-		});
+	if (settings.alloc_stacks) {
+		struct walk walk = walk_of_probe(ctx);
+
+		walk.caller = call->caller;
+		walk.table = TABLE_ALLOC;
+		walk.returned = true;
+		stack = user_stack_from(ctx, current_task(), walk);
+	}
 	now = bpf_ktime_get_ns();
 	row = new_row();
 	if (!row)

@@ -16,6 +16,9 @@
 
 #define TASK_COMM_LEN 16
 #define PF_KTHREAD 0x00200000
+/* Threads of a process that never run its code: io_uring's, and since 6.4 (54e6842d0775) vhost's. */
+#define PF_IO_WORKER 0x00000010
+#define PF_USER_WORKER 0x00004000
 #define IPPROTO_TCP 6
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
@@ -33,6 +36,7 @@ struct pt_regs {
 	unsigned long di;
 	unsigned long orig_ax;
 	unsigned long ip;
+	unsigned long cs;
 	unsigned long sp;
 };
 
@@ -195,6 +199,17 @@ struct signal_struct {
 	int group_exit_code;
 };
 
+/* A function that was entered and whose return is probed. */
+struct return_instance {
+	unsigned long stack;
+	unsigned long orig_ret_vaddr;
+	struct return_instance *next;
+};
+
+struct uprobe_task {
+	struct return_instance *return_instances;
+};
+
 struct sched_entity {
 	__u64 sum_exec_runtime;
 };
@@ -202,6 +217,7 @@ struct sched_entity {
 struct task_struct {
 	struct thread_info thread_info;
 	unsigned int __state; /* since 5.14 (2f064a59a11f) */
+	void *stack;
 	unsigned int flags;
 	int prio;
 	int exit_code;
@@ -221,6 +237,7 @@ struct task_struct {
 	struct files_struct *files;
 	struct pid *thread_pid;
 	struct css_set *cgroups;
+	struct uprobe_task *utask;
 	const struct cred *cred;
 	const struct cred *real_cred;
 	char comm[TASK_COMM_LEN];

@@ -226,24 +226,22 @@ static __always_inline void span_probe(void *ctx, __u64 now)
 
 static __always_inline __s64 user_stack_at(void *ctx)
 {
-	struct walk walk = { .table = TABLE_PROBE };
-	/* Not in `walk` itself: that would then lie in memory, where the verifier forgets what is constant. */
-	__u64 caller = 0;
+	struct walk walk;
 
-	/* The kernel walks: it knows where return probes have put themselves in (4a365eb8a6d9). */
-	if (site.user) {
-		walk.returned = site.returned;
+	if (!site.user)
+		return user_stack(ctx, current_task(), TABLE_PROBE);
+	walk = walk_of_probe(ctx);
+	walk.table = TABLE_PROBE;
+	walk.returned = site.returned;
+	if (site.at_entry) {
 #if defined(__TARGET_ARCH_x86)
 		/* The function has no frame yet: where it returns to is on top of the stack. */
-		if (site.at_entry)
-			bpf_probe_read_user(&caller, sizeof(caller), (void *)PT_REGS_SP((struct pt_regs *)ctx));
+		bpf_probe_read_user(&walk.caller, sizeof(walk.caller), (void *)walk.sp);
 #else
-		if (site.at_entry)
-			caller = PT_REGS_RET((struct pt_regs *)ctx);
+		walk.caller = PT_REGS_RET((struct pt_regs *)ctx);
 #endif
 	}
-	walk.caller = caller;
-	return user_stack_of(ctx, current_task(), walk);
+	return user_stack_from(ctx, current_task(), walk);
 }
 
 /* The values that the user asked for. */

@@ -7,38 +7,8 @@
  */
 #pragma once
 
-#include "events.h"
 #include "filter.h"
-
-#define MAX_FRAMES 127 /* the default of kernel.perf_event_max_stack */
-
-/*
- * A stack as it is sent. The kernel's walk begins at the second place, so that a frame which it misses
- * can be put in. The build ids begin where the frames would end if there were all of them.
- */
-struct raw_stack {
-	struct stack_event event;
-	__u64 frames[MAX_FRAMES + 1];
-	struct bpf_stack_build_id build_ids[MAX_FRAMES];
-	/* Not sent: */
-	volatile __u32 owner; /* the thread whose stack it is */
-	volatile __u32 frame_count; /* noted here, or the verifier would look at each count by itself */
-};
-
-/*
- * Where a stack is put together. A raw tracepoint's program is not entered a second time on its CPU while
- * it runs: on old kernels preemption is off in it, later ones count it as missed (05b24ff9b2cf, 6.1). But
- * one at a uprobe can be, since 6.0 (8c7dcb84e3b7), by another thread. So threads have different places,
- * and one that finds another's mark in its place leaves the stack out.
- */
-#define SCRATCHES 8
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, SCRATCHES);
-	__type(key, __u32);
-	__type(value, struct raw_stack);
-} stack_scratch SEC(".maps");
+#include "unwind.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -47,99 +17,84 @@ struct {
 	__type(value, __u8);
 } stacks_seen SEC(".maps");
 
-static __always_inline __u64 mix(__u64 hash, __u64 word)
-{
-	hash = (hash ^ word) * 0x9e3779b97f4a7c15ULL;
-	return hash ^ hash >> 32;
-}
-
-/* What is to be known of a stack beside what the kernel walks. */
+/* Where a walk of user code begins. */
 struct walk {
-	__u64 address_space; /* tells equal addresses of different programs apart */
-	__u64 caller; /* the second frame, where the kernel's walk misses it; 0 where it does not */
+	__u64 ip;
+	__u64 sp;
+	__u64 fp;
+	__u64 caller; /* the second frame, where frame pointers miss it; 0 where they do not */
 	bool returned; /* the first frame too is a return address */
-	bool probed; /* the context has the user's registers, as a uprobe's */
+	bool compat; /* the code has 32 bits */
 	__u32 table; /* whose event has the stack: it is told of stacks that could not be read */
 };
 
-/* The shape of a stack, as bits of `stack_event.shape`. */
-#define FIRST_RETURNED 1
-#define SECOND_PUT_IN 2
+#if defined(__TARGET_ARCH_x86)
+#define USER32_CS 0x23
 
-/* No stack is larger: a frame pointer that leads further away is none. */
-#define STACK_BYTES (64ULL << 20)
-
-/*
- * Walks the frames of user code from its registers; returns how many. The kernel does the same, but
- * follows what is left in the register by code that has no frame pointer, as the C library that calls
- * main: so most of its walks end in a page fault, that takes longer than all the rest.
- */
-static __always_inline __u32 walk_frames(struct pt_regs *regs, __u64 *frames)
+static __always_inline bool is_compat(__u64 cs)
 {
-	__u64 fp = PT_REGS_FP(regs), below = PT_REGS_SP(regs), top = below + STACK_BYTES;
-	struct {
-		__u64 fp;
-		__u64 returns_to;
-	} frame;
-	__u32 count = 1;
+	return (cs & 0xffff) == USER32_CS;
+}
+#define KERNEL_STACK_BYTES 16384
+#define IP_OF(regs) BPF_CORE_READ(regs, ip)
+#define SP_OF(regs) BPF_CORE_READ(regs, sp)
+#define FP_OF(regs) BPF_CORE_READ(regs, bp)
+#define COMPAT_OF(regs) is_compat(BPF_CORE_READ(regs, cs))
+#define PROBE_COMPAT(regs) is_compat((regs)->cs)
+#elif defined(__TARGET_ARCH_arm64)
+#define KERNEL_STACK_BYTES 16384
+#define IP_OF(regs) BPF_CORE_READ((struct user_pt_regs *)(regs), pc)
+#define SP_OF(regs) BPF_CORE_READ((struct user_pt_regs *)(regs), sp)
+#define FP_OF(regs) BPF_CORE_READ((struct user_pt_regs *)(regs), regs[29])
+#define COMPAT_OF(regs) false
+#define PROBE_COMPAT(regs) false
+#endif
 
-	frames[0] = PT_REGS_IP(regs);
-	for (; count < MAX_FRAMES; count++) {
-		if (fp < below || fp >= top || fp % 8 || bpf_probe_read_user(&frame, sizeof(frame), (void *)fp))
-			break;
-		if (!frame.returns_to)
-			break;
-		frames[count] = frame.returns_to;
-		below = fp + sizeof(frame);
-		fp = frame.fp;
-	}
-	return count;
+/* The registers that the current task had when it last entered the kernel. */
+static __always_inline struct pt_regs *user_registers(struct task_struct *task)
+{
+	/* Since 5.15 (dd6e10fbd9fb). Before, nothing was above them (TOP_OF_KERNEL_STACK_PADDING). */
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs))
+		return (struct pt_regs *)bpf_task_pt_regs((void *)bpf_get_current_task_btf());
+	return (void *)BPF_CORE_READ(task, stack) + KERNEL_STACK_BYTES - bpf_core_type_size(struct pt_regs);
 }
 
-/* The id of the current stack, user or kernel; UNKNOWN_64 where there is none or it cannot be read. */
-static __always_inline __s64 stack_id(void *ctx, __u64 flags, struct walk walk)
+static __always_inline struct walk walk_of(struct task_struct *task)
 {
-	struct raw_stack *stack;
-	__u64 hash, size, fixed;
-	__u32 tid = (__u32)bpf_get_current_pid_tgid(), place = tid % SCRATCHES, frames, i;
-	bool put_in;
-	__u8 one = 1;
-	long length;
+	struct pt_regs *regs = user_registers(task);
 
-	stack = bpf_map_lookup_elem(&stack_scratch, &place);
-	if (!stack)
-		return UNKNOWN_64;
-	stack->owner = tid;
-	if (walk.probed) {
-		stack->frame_count = walk_frames(ctx, stack->frames + 1);
-		length = (stack->frame_count & MAX_FRAMES) * 8;
-	} else {
-		length = bpf_get_stack(ctx, stack->frames + 1, MAX_FRAMES * 8, flags);
-	}
-	if (length <= 0) {
-		/* A kernel stack is empty where the task ran in user mode; a user stack should not be. */
-		if (flags & BPF_F_USER_STACK)
-			count(walk.table, STACK_UNREADABLE);
-		return UNKNOWN_64;
-	}
-	frames = (__u32)length / 8;
-	/*
-	 * Since 6.12 the kernel itself puts in the caller, where a probe is on the `push %rbp` that a function
-	 * begins with (is_uprobe_at_func_entry in arch/x86/events/core.c). Where it walks, we do not then.
-	 */
-	if (walk.caller && !walk.probed && frames >= 2 && stack->frames[2] == walk.caller)
-		walk.caller = 0;
-	hash = mix(walk.address_space, frames << 1 | walk.returned);
-	if (walk.caller) {
-		hash = mix(hash, walk.caller);
-		stack->frames[0] = stack->frames[1];
-		stack->frames[1] = walk.caller;
-		hash = mix(hash, stack->frames[0]);
-	} else {
-		hash = mix(hash, stack->frames[1]);
-	}
-	for (i = 2; i <= MAX_FRAMES; i++) {
-		if (i > frames)
+	return (struct walk){
+		.ip = IP_OF(regs),
+		.sp = SP_OF(regs),
+		.fp = FP_OF(regs),
+		.compat = COMPAT_OF(regs),
+	};
+}
+
+/* The same where the context has the program's registers, as a uprobe's. */
+static __always_inline struct walk walk_of_probe(struct pt_regs *regs)
+{
+	return (struct walk){
+		.ip = PT_REGS_IP(regs),
+		.sp = PT_REGS_SP(regs),
+		.fp = PT_REGS_FP(regs),
+		.compat = PROBE_COMPAT(regs),
+	};
+}
+
+/*
+ * The id of the stack of `length` frames that lies in `stack`; sends it if it is new. `address_space` tells
+ * equal addresses of different programs apart.
+ */
+static __always_inline __s64 interned(struct raw_stack *stack, __u64 length, __u64 address_space, __u32 table)
+{
+	__u32 tid = (__u32)bpf_get_current_pid_tgid();
+	__u64 hash, size;
+	__u8 one = 1;
+
+	hash = mix(address_space, length << 8 | (__u32)stack->event.shape);
+	for (__u32 i = 0; i < MAX_FRAMES; i++) {
+		if (i >= length)
 			break;
 		hash = mix(hash, stack->frames[i]);
 	}
@@ -152,32 +107,15 @@ static __always_inline __s64 stack_id(void *ctx, __u64 flags, struct walk walk)
 
 	stack->event.ts = bpf_ktime_get_ns();
 	stack->event.id = hash;
-	stack->event.pid = flags & BPF_F_USER_STACK ? (__s32)(bpf_get_current_pid_tgid() >> 32) : UNKNOWN_32;
+	stack->event.pid = address_space ? (__s32)(bpf_get_current_pid_tgid() >> 32) : UNKNOWN_32;
 	stack->event.tid = (__s32)tid;
-	put_in = walk.caller;
-	/* Where we walk, the caller has a build id then. */
-	if (walk.caller && walk.probed &&
-	    bpf_get_stack(ctx, stack->build_ids, 2 * sizeof(__u64), flags) == 2 * sizeof(__u64))
-		put_in = ((__u64 *)stack->build_ids)[1] != walk.caller;
-	stack->event.shape = (walk.returned ? FIRST_RETURNED : 0) | (put_in ? SECOND_PUT_IN : 0);
-	fixed = sizeof(stack->event);
-	stack->event.frames = walk.caller ? loc((__u32)fixed, (frames + 1) * 8) : loc((__u32)fixed + 8, frames * 8);
-	stack->event.build_ids = 0;
-	size = fixed + sizeof(stack->frames);
-	if (flags & BPF_F_USER_STACK && settings.build_ids) {
-		length = bpf_get_stack(ctx, stack->build_ids, sizeof(stack->build_ids),
-				       flags | BPF_F_USER_BUILD_ID);
-		if (length > 0 && length <= sizeof(stack->build_ids)) {
-			stack->event.build_ids = loc((__u32)size, (__u32)length);
-			size += length;
-		}
-	} else {
-		size = fixed + (frames + 1) * 8;
-	}
+	size = length * 8;
+	stack->event.frames = loc(sizeof(stack->event), (__u32)size);
+	size += sizeof(stack->event);
 	/* The verifier of 6.1 must see the very value that is sent compared, and not one that leads to it. */
 	asm volatile("" : "+r"(size));
-	if (size > offsetof(struct raw_stack, owner))
-		size = offsetof(struct raw_stack, owner);
+	if (size > offsetof(struct raw_stack, walker))
+		size = offsetof(struct raw_stack, walker);
 	if (stack->owner != tid)
 		goto disturbed;
 	count(TABLE_STACK, SEEN);
@@ -186,27 +124,100 @@ static __always_inline __s64 stack_id(void *ctx, __u64 flags, struct walk walk)
 		bpf_map_update_elem(&stacks_seen, &hash, &one, BPF_ANY);
 	return (__s64)hash;
 disturbed:
-	count(walk.table, STACK_UNREADABLE);
+	count(table, STACK_UNREADABLE);
 	return UNKNOWN_64;
 }
 
-static __always_inline __s64 kernel_stack(void *ctx, __u32 table)
+/* Where this thread puts its stack together. */
+static __always_inline struct raw_stack *scratch(__u32 *place)
 {
-	return stack_id(ctx, 0, (struct walk){ .table = table });
+	__u32 tid = (__u32)bpf_get_current_pid_tgid();
+	struct raw_stack *stack;
+
+	*place = tid % SCRATCHES;
+	stack = bpf_map_lookup_elem(&stack_scratch, place);
+	if (!stack)
+		return NULL;
+	stack->owner = tid;
+	stack->event.shape = 0;
+	stack->event.interrupted = 0;
+	stack->event.interrupted_further = 0;
+	return stack;
 }
 
-/* The user stack of the current task. In a uretprobe `returned` is true. */
-static __always_inline __s64 user_stack_of(void *ctx, struct task_struct *task, struct walk walk)
+/* How many frames the kernel finds, by frame pointers in user code, and by what it has in its own. */
+static __always_inline __u64 walked_by_kernel(void *ctx, struct raw_stack *stack, __u64 flags)
+{
+	long length = bpf_get_stack(ctx, stack->frames, MAX_FRAMES * 8, flags);
+
+	if (length == MAX_FRAMES * 8)
+		stack->event.shape |= SHAPE_TRUNCATED;
+	return length <= 0 ? 0 : (__u64)length / 8;
+}
+
+/* The id of the kernel's stack; UNKNOWN_64 where the task ran in user mode. */
+static __always_inline __s64 kernel_stack(void *ctx, __u32 table)
+{
+	struct raw_stack *stack;
+	__u32 place;
+	__u64 length;
+
+	stack = scratch(&place);
+	if (!stack)
+		return UNKNOWN_64;
+	length = walked_by_kernel(ctx, stack, 0);
+	return length ? interned(stack, length, 0, table) : UNKNOWN_64;
+}
+
+/* The id of the user stack of the current task; UNKNOWN_64 where there is none or it cannot be read. */
+static __always_inline __s64 user_stack_from(void *ctx, struct task_struct *task, struct walk walk)
 {
 	struct mm_struct *mm = BPF_CORE_READ(task, mm);
+	struct walker *walker;
+	struct raw_stack *stack;
+	__u32 place, i;
+	__u64 length;
 
-	if (!mm || BPF_CORE_READ(task, flags) & PF_KTHREAD)
+	if (!mm || BPF_CORE_READ(task, flags) & (PF_KTHREAD | PF_IO_WORKER | PF_USER_WORKER))
 		return UNKNOWN_64;
-	walk.address_space = (__u64)mm;
-	return stack_id(ctx, BPF_F_USER_STACK, walk);
+	stack = scratch(&place);
+	if (!stack)
+		return UNKNOWN_64;
+	if (walk.compat) {
+		length = walked_by_kernel(ctx, stack, BPF_F_USER_STACK);
+		stack->event.shape |= SHAPE_BY_FRAME_POINTERS;
+	} else {
+		walker = &stack->walker;
+		walker->ip = walk.ip;
+		walker->sp = walk.sp;
+		walker->fp = walk.fp;
+		walker->caller = walk.caller;
+		walker->trampoline = 0;
+		if (bpf_core_field_exists(mm->uprobes_state))
+			walker->trampoline = BPF_CORE_READ(mm, uprobes_state.xol_area, vaddr);
+		walker->count = 0;
+		walker->shape = walk.returned ? SHAPE_FIRST_RETURNED : 0;
+		walker->exact = !walk.returned;
+		walker->guessed = 0;
+		find_space(walker, (__u64)mm);
+		for (i = 0; i <= MAX_FRAMES; i++) {
+			if (walk_step(place))
+				break;
+		}
+		length = walker->count;
+		stack->event.shape = (__s32)walker->shape;
+	}
+	if (!length || length > MAX_FRAMES) {
+		count(walk.table, STACK_UNREADABLE);
+		return UNKNOWN_64;
+	}
+	return interned(stack, length, (__u64)mm, walk.table);
 }
 
 static __always_inline __s64 user_stack(void *ctx, struct task_struct *task, __u32 table)
 {
-	return user_stack_of(ctx, task, (struct walk){ .table = table });
+	struct walk walk = walk_of(task);
+
+	walk.table = table;
+	return user_stack_from(ctx, task, walk);
 }

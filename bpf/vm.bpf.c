@@ -180,7 +180,7 @@ int BPF_PROG(on_leave, struct pt_regs *regs, long result)
 	struct vm_event *row;
 	bool failed;
 	__s64 stack;
-	struct walk walk = { .table = TABLE_VM };
+	struct walk walk;
 
 	if (call_of(number_of(regs)) < 0)
 		return 0;
@@ -192,9 +192,11 @@ int BPF_PROG(on_leave, struct pt_regs *regs, long result)
 	}
 	now = bpf_ktime_get_ns();
 	failed = result < 0 && result >= -4095;
+	walk = walk_of(current_task());
+	walk.table = TABLE_VM;
 	if (call->call != CALL_MREMAP)
 		walk.caller = caller(regs);
-	stack = user_stack_of(ctx, current_task(), walk);
+	stack = user_stack_from(ctx, current_task(), walk);
 	row = RESERVE(vm, VM);
 	if (row) {
 		fill(row, call, result, failed);

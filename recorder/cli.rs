@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::Parser;
+use lookback_schemas::unwind::Ways;
 
 use crate::hooks::Kind;
 use crate::selection::Selection;
@@ -43,6 +44,10 @@ pub struct Args {
     #[arg(short = 'F', long, value_name = "HZ", default_value_t = 99,
           value_parser = clap::value_parser!(u32).range(1..=20_000))]
     pub frequency: u32,
+
+    /// How stacks of programs are walked
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = Unwind::Auto)]
+    pub unwind: Unwind,
 
     /// Leave out exits of processes that lived shorter than this
     #[arg(long, value_name = "TIME", value_parser = duration)]
@@ -95,6 +100,28 @@ pub struct Args {
     /// Start this command, record it and its descendants, and end when it ends
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
+}
+
+/// How stacks of programs are walked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Unwind {
+    /// By the binaries' call frame information, and by frame pointers in code that has none.
+    Auto,
+    /// By frame pointers only: cheaper, and whole only where all code has them.
+    Fp,
+    /// By call frame information only.
+    Dwarf,
+}
+
+impl Unwind {
+    /// What the kernel side is told.
+    pub fn ways(self) -> Ways {
+        match self {
+            Unwind::Auto => Ways::Both,
+            Unwind::Fp => Ways::FramePointers,
+            Unwind::Dwarf => Ways::Tables,
+        }
+    }
 }
 
 const EXAMPLES: &str = "\

@@ -6,12 +6,14 @@
 //! too that are gone before `/proc` could be read.
 
 use std::fmt;
+use std::os::fd::{AsRawFd as _, RawFd};
 
 use anyhow::{Context as _, Result};
 use perf_event::data::Record;
 use perf_event::events::Software;
 use perf_event::{Builder, Clock, SampleFlag, Sampler};
 
+use crate::binaries::{Identity, VDSO};
 use crate::hooks;
 
 /// Room for each CPU: some hundred events between two looks.
@@ -43,6 +45,8 @@ pub enum What {
         offset: u64,
         /// The file, or what the kernel calls something else.
         name: String,
+        /// What tells the file from others; `None` where it is none.
+        identity: Option<Identity>,
     },
     /// It replaced its image: nothing is mapped any more.
     Executed,
@@ -72,6 +76,11 @@ impl CodeEvents {
     /// # Errors
     /// If the kernel refuses: it needs CAP_PERFMON.
     pub fn open(pid: Option<i32>) -> Result<CodeEvents> {
+        // The kernel tells build ids since 5.12 (88a16a130933), and refuses before.
+        CodeEvents::open_with(pid, true).or_else(|_| CodeEvents::open_with(pid, false))
+    }
+
+    fn open_with(pid: Option<i32>, build_ids: bool) -> Result<CodeEvents> {
         let open = |cpu: u32| {
             let mut builder = Builder::new(Software::DUMMY);
             match pid {
@@ -79,7 +88,9 @@ impl CodeEvents {
                 None => builder.any_pid(),
             };
             builder.one_cpu(cpu as usize).mmap(true).mmap2(true);
-            builder.comm(true).comm_exec(true).task(true);
+            builder.comm(true).comm_exec(true).task(true).build_id(build_ids);
+            // Tables are to be there before the code is sampled: each record wakes who waits.
+            builder.wakeup_watermark(1);
             builder.sample(SampleFlag::TIME).sample_id_all(true).clockid(Clock::MONOTONIC);
             let mut sampler = builder.build()?.sampled(RING_BYTES)?;
             sampler.enable()?;
@@ -88,6 +99,11 @@ impl CodeEvents {
         let cpus = hooks::online_cpus()?;
         let samplers = cpus.into_iter().map(|cpu| open(cpu).context("perf events of mapped code"));
         Ok(CodeEvents { samplers: samplers.collect::<Result<_>>()? })
+    }
+
+    /// Can be read when something has happened.
+    pub fn descriptors(&self) -> Vec<RawFd> {
+        self.samplers.iter().map(|sampler| sampler.as_raw_fd()).collect()
     }
 
     /// What happened since the last call, in the order of time.
@@ -118,8 +134,14 @@ fn meaning(record: &Record<'_>, by_exec: bool) -> Option<(u32, What)> {
         Record::Mmap2(map) => {
             let name = String::from_utf8_lossy(&map.filename);
             let name = name.trim_end_matches('\0').to_owned();
-            let what = What::Mapped { start: map.addr, length: map.len, offset: map.pgoff, name };
-            Some((map.pid, what))
+            let identity = match map.build_id() {
+                _ if !name.starts_with('/') || name.starts_with("//") => None,
+                Some(id) => Some(Identity::BuildId(id.to_vec())),
+                None => Some(Identity::Inode(map.maj()?, map.min()?, map.ino()?)),
+            };
+            let identity = if name == VDSO { Some(Identity::Vdso) } else { identity };
+            let (start, length, offset) = (map.addr, map.len, map.pgoff);
+            Some((map.pid, What::Mapped { start, length, offset, name, identity }))
         }
         Record::Comm(comm) if by_exec => Some((comm.pid, What::Executed)),
         // New threads have their process's pid as parent too.

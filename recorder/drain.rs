@@ -21,7 +21,7 @@ use lookback_schemas::{Table as _, TableId};
 use zerocopy::FromBytes as _;
 
 use crate::clocks;
-use crate::mappings::AddressSpaces;
+use crate::mappings::SharedSpaces;
 use crate::maps::Maps;
 use crate::missed::Watched;
 use crate::stacks::{Frames, Stacks};
@@ -53,7 +53,7 @@ pub struct Drain {
     /// The programs, to be asked what the kernel did not run.
     pub programs: Vec<Watched>,
     /// The code that processes have mapped.
-    pub address_spaces: AddressSpaces,
+    pub spaces: SharedSpaces,
     /// Set when the programs are detached: what is in the rings is then the last.
     pub finish: Arc<AtomicBool>,
     /// Records that come after those: user space has made them.
@@ -69,7 +69,7 @@ impl Drain {
     pub fn run(mut self, first: &[Vec<u8>]) -> Result<Frames> {
         go_first();
         let mut losses = Losses::new(&self);
-        let tables = RefCell::new(Tables::new(&mut self));
+        let tables = RefCell::new(Tables::new(&self));
         for record in first {
             tables.borrow_mut().take(record);
         }
@@ -168,12 +168,12 @@ struct Tables {
 }
 
 impl Tables {
-    fn new(drain: &mut Drain) -> Tables {
+    fn new(drain: &Drain) -> Tables {
         Tables {
             epoch: drain.epoch,
             builders: TableId::ALL.iter().map(|table| table.record_builder()).collect(),
             begun: vec![false; TableId::ALL.len()],
-            stacks: Stacks::new(std::mem::take(&mut drain.address_spaces)),
+            stacks: Stacks::new(drain.spaces.clone()),
             writer: drain.writer.clone(),
             unreadable: 0,
         }

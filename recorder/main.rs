@@ -6,6 +6,7 @@
 //! Parquet. [`session`] starts all that and ends it.
 
 mod allocators;
+mod binaries;
 mod cli;
 mod clocks;
 mod code_events;
@@ -34,6 +35,7 @@ mod symbols;
 mod targets;
 mod tracers;
 mod unfinished;
+mod unwind;
 mod writer;
 
 use std::process::ExitCode;

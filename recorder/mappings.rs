@@ -3,12 +3,14 @@
 //! The kernel tells what processes map while they are recorded ([`CodeEvents`]); what they had mapped
 //! before stands in `/proc/PID/maps`, which is read when it is first needed.
 
-use std::collections::{HashMap, VecDeque};
-use std::path::PathBuf;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::os::fd::RawFd;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use procfs::process::{MMPermissions, MMapPath, Process};
 
+use crate::binaries::{Binaries, Binary, Identity, Mapped, VDSO};
 use crate::clocks;
 use crate::code_events::{CodeEvent, CodeEvents, What};
 use crate::finder::Newcomers;
@@ -19,10 +21,29 @@ const MAX_READS: u32 = 4;
 /// How long a process that ended is remembered: stacks of its last moments are still in the rings.
 const AFTERLIFE: Duration = Duration::from_secs(1);
 
+/// What several threads know of the code that processes have mapped.
+#[derive(Clone, Debug, Default)]
+pub struct SharedSpaces(Arc<Mutex<AddressSpaces>>);
+
+impl SharedSpaces {
+    /// Shares it.
+    pub fn new(spaces: AddressSpaces) -> SharedSpaces {
+        SharedSpaces(Arc::new(Mutex::new(spaces)))
+    }
+
+    /// Uses it. What one thread has left half-done when it panicked is still true as far as it goes.
+    pub fn with<T>(&self, use_it: impl FnOnce(&mut AddressSpaces) -> T) -> T {
+        use_it(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 /// The code that processes have mapped, as far as it was looked for.
 #[derive(Debug, Default)]
 pub struct AddressSpaces {
     by_pid: HashMap<i32, Mappings>,
+    /// Those whose mappings have changed.
+    changed: BTreeSet<i32>,
+    binaries: Binaries,
     /// `None` where the kernel does not tell.
     events: Option<CodeEvents>,
     ended: VecDeque<(Instant, i32)>,
@@ -31,27 +52,50 @@ pub struct AddressSpaces {
 }
 
 /// Where an address lies.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Location {
     /// The mapped file, or a name such as `[vdso]`.
     pub module: String,
     /// The place in the file; unknown where the mapping is not of a file.
     pub offset: Option<i64>,
+    /// The file.
+    pub binary: Option<Arc<Binary>>,
+}
+
+/// What a process has mapped now.
+#[derive(Clone, Debug)]
+pub struct Changed {
+    /// The process.
+    pub pid: i32,
+    /// Told from others that it had or will have by this number.
+    pub image: u64,
+    /// Its code; nothing where it is gone.
+    pub mappings: Vec<Mapping>,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Mappings {
     ranges: Vec<Mapping>,
     reads: u32,
+    /// Whether nothing is missing.
+    whole: bool,
+    /// How often the process has called exec since it is known.
+    image: u64,
 }
 
+/// A part of an address space that has code.
 #[derive(Clone, Debug)]
-struct Mapping {
-    start: u64,
-    end: u64,
-    offset: u64,
+pub struct Mapping {
+    /// Its first address.
+    pub start: u64,
+    /// The address behind its last.
+    pub end: u64,
+    /// Where it begins in the file.
+    pub offset: u64,
+    /// The file; `None` where it is of none.
+    pub binary: Option<Arc<Binary>>,
+    /// The file's path, or a name such as `[vdso]`.
     module: String,
-    of_file: bool,
     /// Since when this is known, on the monotonic clock.
     since: u64,
 }
@@ -75,25 +119,33 @@ impl AddressSpaces {
         {
             self.ended.pop_front();
             self.by_pid.remove(&pid);
+            self.changed.insert(pid);
         }
     }
 
     fn apply(&mut self, event: CodeEvent) {
         match event.what {
-            What::Mapped { start, length, offset, name } => {
-                let (module, of_file) = told_name(&name);
-                if of_file {
-                    self.newcomers.mapped(event.pid, &module);
+            What::Mapped { start, length, offset, name, identity } => {
+                if identity.is_some() && name != VDSO {
+                    self.newcomers.mapped(event.pid, &name);
                 }
-                let end = start.saturating_add(length);
-                let mappings = self.by_pid.entry(event.pid).or_default();
-                let since = event.ts;
-                mappings.map(Mapping { start, end, offset, module, of_file, since });
+                let (end, since) = (start.saturating_add(length), event.ts);
+                let mapped = Mapped { pid: event.pid, addresses: (start, end), path: &name };
+                let binary = identity.map(|identity| self.binaries.of(&identity, mapped));
+                // The kernel counts pages of the vdso from its own start.
+                let offset = if name == VDSO { 0 } else { offset };
+                let mapping =
+                    Mapping { start, end, offset, binary, module: told_name(&name), since };
+                self.by_pid.entry(event.pid).or_default().map(mapping);
+                self.changed.insert(event.pid);
             }
             What::Executed => {
                 let mappings = self.by_pid.entry(event.pid).or_default();
                 mappings.ranges.retain(|range| range.since > event.ts);
                 mappings.reads = MAX_READS;
+                mappings.whole = true;
+                mappings.image += 1;
+                self.changed.insert(event.pid);
             }
             What::Forked(parent) => {
                 let mut copy = self.by_pid.get(&parent).cloned().unwrap_or_default();
@@ -103,11 +155,18 @@ impl AddressSpaces {
                     .filter(|range| range.since > event.ts)
                     .for_each(|range| copy.map(range));
                 self.by_pid.insert(event.pid, copy);
+                self.changed.insert(event.pid);
                 self.ended.retain(|(_, pid)| *pid != event.pid);
             }
             What::Ended => self.ended.push_back((Instant::now(), event.pid)),
             // What they were stands in /proc, for those that live still.
-            What::Lost => self.by_pid.values_mut().for_each(|mappings| mappings.reads = 0),
+            What::Lost => {
+                self.by_pid.values_mut().for_each(|mappings| {
+                    mappings.reads = 0;
+                    mappings.whole = false;
+                });
+                self.changed.extend(self.by_pid.keys());
+            }
         }
     }
 
@@ -125,10 +184,12 @@ impl AddressSpaces {
             mappings.reads += 1;
             // A process that is gone, or whose map may not be read, has what was known before. The map
             // of one that nobody has waited for is empty.
-            if let Ok(ranges) = read(pid)
+            if let Ok(ranges) = read(pid, &mut self.binaries)
                 && !ranges.is_empty()
             {
                 mappings.ranges = ranges;
+                mappings.whole = true;
+                self.changed.insert(pid);
             }
         }
         mappings.find(address)
@@ -136,9 +197,32 @@ impl AddressSpaces {
 
     /// Reads what process `pid` has mapped by now.
     pub fn look_at(&mut self, pid: i32) {
-        let ranges = read(pid).unwrap_or_default();
+        let Ok(ranges) = read(pid, &mut self.binaries) else { return };
         let mappings = self.by_pid.entry(pid).or_default();
         ranges.into_iter().for_each(|range| mappings.map(range));
+        mappings.whole = true;
+        self.changed.insert(pid);
+    }
+
+    /// The processes whose mappings have changed since the last call.
+    pub fn take_changed(&mut self) -> Vec<Changed> {
+        let changed = std::mem::take(&mut self.changed);
+        for pid in &changed {
+            if self.by_pid.get(pid).is_some_and(|mappings| !mappings.whole) {
+                self.look_at(*pid);
+            }
+        }
+        self.changed.clear();
+        let now = |pid: i32| match self.by_pid.get(&pid) {
+            Some(its) => Changed { pid, image: its.image, mappings: its.ranges.clone() },
+            None => Changed { pid, image: 0, mappings: Vec::new() },
+        };
+        changed.into_iter().map(now).collect()
+    }
+
+    /// Can be read when something has happened.
+    pub fn descriptors(&self) -> Vec<RawFd> {
+        self.events.as_ref().map_or_else(Vec::new, CodeEvents::descriptors)
     }
 
     /// Takes note that process `pid` has replaced its image.
@@ -156,10 +240,14 @@ impl AddressSpaces {
         }
     }
 
-    /// All files that are known to be mapped somewhere.
-    pub fn files(&self) -> impl Iterator<Item = PathBuf> {
-        let ranges = self.by_pid.values().flat_map(|mappings| &mappings.ranges);
-        ranges.filter(|mapping| mapping.of_file).map(|mapping| PathBuf::from(&mapping.module))
+    /// The file at `path`, which is going to be mapped.
+    pub fn binary(&mut self, path: &std::path::Path) -> Option<Arc<Binary>> {
+        self.binaries.at(path)
+    }
+
+    /// All files that were seen.
+    pub fn binaries(&self) -> Vec<Arc<Binary>> {
+        self.binaries.all().cloned().collect()
     }
 }
 
@@ -187,49 +275,49 @@ impl Mappings {
     fn find(&self, address: u64) -> Option<Location> {
         let mapping =
             self.ranges.iter().find(|range| range.start <= address && address < range.end)?;
-        let offset = (mapping.of_file).then(|| (address - mapping.start + mapping.offset) as i64);
-        Some(Location { module: mapping.module.clone(), offset })
+        let offset =
+            mapping.binary.is_some().then(|| (address - mapping.start + mapping.offset) as i64);
+        Some(Location { module: mapping.module.clone(), offset, binary: mapping.binary.clone() })
     }
 }
 
-/// What the kernel calls a mapping, as `/proc` has it, and whether it is a file.
-fn told_name(name: &str) -> (String, bool) {
+/// What the kernel calls a mapping, as `/proc` has it.
+fn told_name(name: &str) -> String {
     match name {
-        "//anon" => ("[anon]".to_owned(), false),
-        name if name.starts_with('/') && !name.starts_with("//") => (name.to_owned(), true),
-        name if name.starts_with('[') => (name.to_owned(), false),
-        name => (format!("[{name}]"), false),
+        "//anon" => "[anon]".to_owned(),
+        name if name.starts_with('/') && !name.starts_with("//") => name.to_owned(),
+        name if name.starts_with('[') => name.to_owned(),
+        name => format!("[{name}]"),
     }
 }
 
-fn read(pid: i32) -> procfs::ProcResult<Vec<Mapping>> {
+fn read(pid: i32, binaries: &mut Binaries) -> procfs::ProcResult<Vec<Mapping>> {
     let since = clocks::monotonic() as u64;
     let maps = Process::new(pid)?.maps()?;
     let executable = maps.into_iter().filter(|map| map.perms.contains(MMPermissions::EXECUTE));
-    Ok(executable
-        .map(|map| {
-            let (module, of_file) = match map.pathname {
-                MMapPath::Path(path) => (path.to_string_lossy().into_owned(), true),
-                MMapPath::Heap => ("[heap]".to_owned(), false),
-                MMapPath::Stack | MMapPath::TStack(_) => ("[stack]".to_owned(), false),
-                MMapPath::Vdso => ("[vdso]".to_owned(), false),
-                MMapPath::Vvar => ("[vvar]".to_owned(), false),
-                MMapPath::Vsyscall => ("[vsyscall]".to_owned(), false),
-                MMapPath::Rollup => ("[rollup]".to_owned(), false),
-                MMapPath::Anonymous => ("[anon]".to_owned(), false),
-                MMapPath::Vsys(key) => (format!("[SYSV{key:08x}]"), false),
-                MMapPath::Other(name) => (format!("[{name}]"), false),
-            };
-            Mapping {
-                start: map.address.0,
-                end: map.address.1,
-                offset: map.offset,
-                module,
-                of_file,
-                since,
+    let mapping = |map: procfs::process::MemoryMap| {
+        let (start, end) = map.address;
+        let (module, identity) = match map.pathname {
+            MMapPath::Path(path) => {
+                let (major, minor) = (map.dev.0 as u32, map.dev.1 as u32);
+                let identity = Identity::Inode(major, minor, map.inode);
+                (path.to_string_lossy().into_owned(), Some(identity))
             }
-        })
-        .collect())
+            MMapPath::Vdso => (VDSO.to_owned(), Some(Identity::Vdso)),
+            MMapPath::Heap => ("[heap]".to_owned(), None),
+            MMapPath::Stack | MMapPath::TStack(_) => ("[stack]".to_owned(), None),
+            MMapPath::Vvar => ("[vvar]".to_owned(), None),
+            MMapPath::Vsyscall => ("[vsyscall]".to_owned(), None),
+            MMapPath::Rollup => ("[rollup]".to_owned(), None),
+            MMapPath::Anonymous => ("[anon]".to_owned(), None),
+            MMapPath::Vsys(key) => (format!("[SYSV{key:08x}]"), None),
+            MMapPath::Other(name) => (format!("[{name}]"), None),
+        };
+        let mapped = Mapped { pid, addresses: (start, end), path: &module };
+        let binary = identity.map(|identity| binaries.of(&identity, mapped));
+        Mapping { start, end, offset: map.offset, binary, module, since }
+    };
+    Ok(executable.map(mapping).collect())
 }
 
 #[cfg(test)]
@@ -237,7 +325,9 @@ mod tests {
     use super::*;
 
     fn mapping(start: u64, end: u64, offset: u64, module: &str) -> Mapping {
-        Mapping { start, end, offset, module: module.to_owned(), of_file: true, since: 0 }
+        let binary = Binary { shown: module.to_owned(), build_id: None, file: None };
+        let binary = Some(Arc::new(binary));
+        Mapping { start, end, offset, binary, module: module.to_owned(), since: 0 }
     }
 
     #[test]
@@ -260,8 +350,8 @@ mod tests {
         let mut spaces = AddressSpaces::default();
         for (ts, module) in [(1, "old"), (3, "new")] {
             let start = ts * 0x1000;
-            let what =
-                What::Mapped { start, length: 0x1000, offset: 0, name: format!("/{module}") };
+            let (name, identity) = (format!("/{module}"), Some(Identity::BuildId(vec![ts as u8])));
+            let what = What::Mapped { start, length: 0x1000, offset: 0, name, identity };
             spaces.apply(CodeEvent { ts, pid: 7, what });
         }
         spaces.apply(CodeEvent { ts: 2, pid: 7, what: What::Executed });

@@ -13,6 +13,7 @@ use lookback_schemas::wire::{COUNTERS, Settings, WEIGHT_STEPS, WEIGHTS};
 use zerocopy::IntoBytes as _;
 
 use crate::selection::Destination;
+use crate::unwind::UnwindMaps;
 
 /// All rings together, if the user does not say otherwise: enough for 10 ms of five million events a
 /// second on one CPU of two, and still little on a machine with many.
@@ -57,6 +58,8 @@ pub struct Maps {
     denied: MapHandle,
     weights: MapHandle,
     code_changes: MapHandle,
+    /// By what stacks are walked.
+    pub unwind: UnwindMaps,
 }
 
 impl Maps {
@@ -95,6 +98,7 @@ impl Maps {
             denied: map(MapType::Hash, "denied", size_of::<Denied>() as u32, 1, DENIED, None)?,
             weights: map(MapType::Array, "weights", 4, 8, WEIGHTS as u32, None)?,
             code_changes: map(MapType::Array, "code_changes", 4, 8, 2, None)?,
+            unwind: UnwindMaps::create()?,
         };
         Ok((maps, ring_bytes))
     }
@@ -114,6 +118,9 @@ impl Maps {
                 "denied" => &self.denied,
                 "weights" => &self.weights,
                 "code_changes" => &self.code_changes,
+                "unwind_spaces" => &self.unwind.spaces,
+                "unwind_ranges" => &self.unwind.ranges,
+                "unwind_arenas" => &self.unwind.arenas,
                 "pending" => {
                     map.set_max_entries(threads())?;
                     continue;
@@ -269,11 +276,15 @@ fn threads() -> u32 {
     limit.clamp(1 << 12, 1 << 16)
 }
 
-fn map(
+/// Creates a map, of which `inner` is an example of the values if they are maps.
+///
+/// # Errors
+/// If the kernel refuses.
+pub fn map(
     kind: MapType,
     name: &str,
     key: u32,
-    value: u32,
+    value: usize,
     entries: u32,
     inner: Option<&MapHandle>,
 ) -> Result<MapHandle> {
@@ -282,6 +293,6 @@ fn map(
         inner_map_fd: inner.map_or(0, |inner| inner.as_fd().as_raw_fd() as u32),
         ..Default::default()
     };
-    MapHandle::create(kind, Some(name), key, value, entries, &options)
+    MapHandle::create(kind, Some(name), key, value as u32, entries, &options)
         .with_context(|| format!("the kernel does not make a map `{name}` of {entries} entries"))
 }

@@ -10,26 +10,28 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use crossbeam_channel::Sender;
-use lookback_schemas::manifest::{self, End, Filters, Host, Manifest, Symbols};
+use lookback_schemas::manifest::{self, End, Filters, Host, Manifest, Symbols, Unwinding};
 use lookback_schemas::{FORMAT_VERSION, TableId};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::cli::Args;
+use crate::cli::{Args, Unwind};
 use crate::code_events::CodeEvents;
 use crate::command::{self, Running, Stopped, Waiting};
 use crate::drain::Drain;
 use crate::finder::Newcomers;
 use crate::hooks::{Attached, Environment, Tracer, attach};
-use crate::mappings::AddressSpaces;
+use crate::mappings::{AddressSpaces, SharedSpaces};
 use crate::maps::Maps;
 use crate::missed::Watched;
 use crate::new_code::{NewCode, find_allocators};
 use crate::places::{self, Found};
+use crate::probes::files;
 use crate::progress::{self, Line};
 use crate::stacks::Frames;
 use crate::tracers::Choice;
 use crate::unfinished::Unfinished;
+use crate::unwind::Unwinder;
 use crate::writer::{Batch, Progress, Shared, Writer};
 use crate::{clocks, hooks, output, privileges, snapshot, symbols, targets, tracers};
 
@@ -99,6 +101,8 @@ pub fn record(args: &Args) -> Result<u8> {
     let newcomers = Newcomers::default();
     let mut address_spaces = AddressSpaces::listening(code, newcomers.clone());
     maps.targets().into_iter().for_each(|pid| address_spaces.look_at(pid));
+    let spaces = SharedSpaces::new(address_spaces);
+    let unwinder = follow_code(args, &choices, &maps, &spaces)?;
     let (mut attached, mut reports) = attach_all(&choices, &environment)?;
     if !args.quiet {
         places::announce(&reports);
@@ -113,7 +117,7 @@ pub fn record(args: &Args) -> Result<u8> {
         directory,
         manifest,
         Arc::clone(&maps),
-        Sources { programs, address_spaces },
+        Sources { programs, spaces, unwinder },
     )?;
     let present = snapshot::processes(recording.manifest.epoch, &maps, &settings);
     recording.send(TableId::Process, present);
@@ -221,6 +225,31 @@ fn attach_all(
     Ok((attached, reports))
 }
 
+/// Has stacks walked by tables, where a tracer takes any.
+fn follow_code(
+    args: &Args,
+    choices: &[Choice],
+    maps: &Arc<Maps>,
+    spaces: &SharedSpaces,
+) -> Result<Option<Unwinder>> {
+    let with_stacks = |choice: &Choice| choice.tracer.tables.contains(&TableId::Stack);
+    if args.unwind == Unwind::Fp || !choices.iter().any(with_stacks) {
+        return Ok(None);
+    }
+    let files = match args.command.as_slice() {
+        [] => Vec::new(),
+        // What cannot be run is told when it is.
+        command => files::of_command(command).unwrap_or_default(),
+    };
+    let own = files::of_process(std::process::id() as i32).unwrap_or_default();
+    let mut binaries = Vec::new();
+    spaces.with(|spaces| {
+        binaries.extend(files.iter().chain(&own).filter_map(|file| spaces.binary(&file.path)));
+    });
+    let by_target = !args.pid.is_empty() || !args.command.is_empty();
+    Unwinder::start(maps, spaces.clone(), binaries, by_target).map(Some)
+}
+
 /// Creates the directory with its first manifest.
 fn begin(
     directory: &Path,
@@ -277,7 +306,8 @@ impl Ended {
 /// Where the events of a recording come from.
 struct Sources {
     programs: Vec<Watched>,
-    address_spaces: AddressSpaces,
+    spaces: SharedSpaces,
+    unwinder: Option<Unwinder>,
 }
 
 /// A recording that is being made: the threads and what they write to.
@@ -291,6 +321,7 @@ struct Recording {
     last: Arc<Mutex<Vec<Vec<u8>>>>,
     /// Until it is waited for.
     drain: Option<JoinHandle<Result<Frames>>>,
+    unwinder: Option<Unwinder>,
     writer: Writer,
     batches: Sender<Batch>,
 }
@@ -300,7 +331,7 @@ impl Recording {
         directory: PathBuf,
         manifest: Manifest,
         maps: Arc<Maps>,
-        Sources { programs, address_spaces }: Sources,
+        Sources { programs, spaces, unwinder }: Sources,
     ) -> Result<Recording> {
         let progress = Arc::new(Mutex::new(Progress::default()));
         let finish = Arc::new(AtomicBool::new(false));
@@ -314,7 +345,7 @@ impl Recording {
             writer: batches.clone(),
             progress: Arc::clone(&progress),
             programs,
-            address_spaces,
+            spaces,
             finish: Arc::clone(&finish),
             last: Arc::clone(&last),
         };
@@ -333,6 +364,7 @@ impl Recording {
             maps,
             last,
             drain,
+            unwinder,
             writer,
             batches,
         })
@@ -416,6 +448,9 @@ impl Recording {
             Ok(frames) => (frames, None),
             Err(error) => (Frames::default(), Some(format!("{error:#}"))),
         };
+        let asked = self.manifest.unwinding.take().map(|told| told.asked).unwrap_or_default();
+        let told = self.unwinder.take().map(Unwinder::finish);
+        self.manifest.unwinding = told.map(|told| Unwinding { asked, ..told });
         // Symbols take a while. Until then the manifest has the totals, but no end.
         self.write_manifest(true).unwrap_or_else(|error| {
             failed.get_or_insert_with(|| format!("{error:#}"));
@@ -510,6 +545,10 @@ fn new_manifest(args: &Args, tracers: Vec<manifest::Tracer>, began: i64) -> Mani
             ..args.selection.filters()
         },
         totals: BTreeMap::new(),
+        unwinding: Some(Unwinding {
+            asked: args.unwind.ways().name().to_owned(),
+            ..Unwinding::default()
+        }),
         symbols: Symbols::Pending,
     }
 }

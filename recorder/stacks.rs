@@ -1,24 +1,22 @@
 //! From raw stacks to frames that outlive the process.
 //!
 //! An address means something only while the process that it is from has the same memory map. So
-//! when a stack is first seen, each of its frames becomes a place in a file: from the memory map in
-//! `/proc`, read while the process lives, and from the build id that the kernel finds in the mapped
-//! file itself, which also serves processes that were gone before we looked. Frames are numbered, and
-//! the same place has the same number in every process.
+//! when a stack is first seen, each of its frames becomes a place in a file, of which the build id is told
+//! ([`mappings`](crate::mappings)). Frames are numbered, and the same place has the same number in every
+//! process.
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
 use lookback_schemas::cell::{RowBuilder, StackNumbers};
 use lookback_schemas::tables::{Exec, Exit, Frame, Stack, frame, stack};
+use lookback_schemas::unwind::Shape;
 use lookback_schemas::wire::RawStack;
 use zerocopy::FromBytes as _;
 
-use crate::mappings::AddressSpaces;
-
-/// As many frames as the kernel side takes (MAX_FRAMES in stacks.h).
-const MAX_FRAMES: usize = 127;
+use crate::binaries::Binary;
+use crate::mappings::SharedSpaces;
 
 /// Turns raw stacks into rows of `stack` and `frame`.
 #[derive(Default)]
@@ -28,17 +26,10 @@ pub struct Stacks {
     stored: HashSet<i64>,
     frames: Vec<Frame>,
     ids: HashMap<Place, i64>,
-    address_spaces: AddressSpaces,
-    modules: HashMap<BuildId, String>,
-    /// The other way round.
-    build_ids: HashMap<String, BuildId>,
-    files: HashSet<PathBuf>,
+    spaces: SharedSpaces,
     stack_rows: stack::Builder,
     frame_rows: frame::Builder,
 }
-
-/// A GNU build id, as the kernel has it.
-type BuildId = [u8; 20];
 
 /// What makes two frames the same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -48,40 +39,24 @@ enum Place {
     Unknown { pid: i32, address: i64, returns: bool },
 }
 
-/// A frame as `struct bpf_stack_build_id` gives it (include/uapi/linux/bpf.h).
-#[repr(C)]
-#[derive(Clone, Copy, zerocopy::FromBytes, zerocopy::KnownLayout, zerocopy::Immutable)]
-struct KernelFrame {
-    status: i32,
-    build_id: BuildId,
-    offset: u64,
-}
-
-/// The shape of a stack, as bits (stacks.h).
-const FIRST_RETURNED: i64 = 1;
-const SECOND_PUT_IN: i64 = 2;
-
-/// `BPF_STACK_BUILD_ID_VALID`.
-const VALID: i32 = 1;
-
 /// All that the recording's frames are, and where their files may be.
 #[derive(Debug, Default)]
 pub struct Frames {
     /// The frames, in the order of their numbers.
     pub frames: Vec<Frame>,
-    /// Files that ran or were mapped: candidates for frames of which only the build id is known.
-    pub files: HashSet<PathBuf>,
+    /// The files that were mapped.
+    pub binaries: Vec<Arc<Binary>>,
 }
 
 impl Stacks {
     /// For processes that have mapped this.
-    pub fn new(address_spaces: AddressSpaces) -> Stacks {
-        Stacks { address_spaces, ..Stacks::default() }
+    pub fn new(spaces: SharedSpaces) -> Stacks {
+        Stacks { spaces, ..Stacks::default() }
     }
 
     /// Takes note of what has been mapped meanwhile.
     pub fn catch_up(&mut self) {
-        self.address_spaces.catch_up();
+        self.spaces.with(|spaces| spaces.catch_up());
     }
 
     /// The numbers that stand for stacks in the other tables.
@@ -97,33 +72,22 @@ impl Stacks {
             return;
         }
         let pid = raw.pid.get();
-        let addresses: Vec<i64> = raw.frames.words(record).collect();
-        let kernel_frames = raw.build_ids.bytes(record).unwrap_or_default();
-        let kernel_frames = <[KernelFrame]>::ref_from_bytes(kernel_frames).unwrap_or_default();
-        // The BPF program may have put in the second frame, which the kernel did not see.
-        let put_in = raw.shape & SECOND_PUT_IN != 0;
-        let hints = kernel_frames.iter().map(Some);
-        let hints: Vec<_> = match (put_in, kernel_frames.split_first()) {
-            (true, Some((first, rest))) => {
-                [Some(first), None].into_iter().chain(rest.iter().map(Some)).collect()
-            }
-            (true, None) | (false, _) => hints.collect(),
+        let shape = i64::from(raw.shape);
+        let interrupted = |depth: usize| match depth {
+            0 => !Shape::FirstReturned.is_in(shape),
+            1..64 => raw.interrupted >> depth & 1 != 0,
+            64..128 => raw.interrupted_further >> (depth - 64) & 1 != 0,
+            _ => false,
         };
-        let frames = addresses
-            .iter()
+        let frames = raw
+            .frames
+            .words(record)
             .enumerate()
             .map(|(depth, address)| {
-                let returns = depth > 0 || raw.shape & FIRST_RETURNED != 0;
+                let returns = !interrupted(depth);
                 match pid {
-                    None => self.kernel_frame(*address, returns),
-                    Some(pid) => {
-                        // For an address outside every mapping the kernel may name the file of the next
-                        // one, with an offset before its start (stack_map_get_build_id_offset).
-                        let hint = hints.get(depth).copied().flatten().filter(|frame| {
-                            frame.status == VALID && i64::try_from(frame.offset).is_ok()
-                        });
-                        self.user_frame(pid, *address, returns, hint)
-                    }
+                    None => self.kernel_frame(address, returns),
+                    Some(pid) => self.user_frame(pid, address, returns),
                 }
             })
             .collect();
@@ -132,19 +96,17 @@ impl Stacks {
             id,
             pid,
             frames,
-            truncated: addresses.len() >= MAX_FRAMES,
+            truncated: Shape::Truncated.is_in(shape),
+            walked: pid.and_then(|_| walked(shape)).map(str::to_owned),
+            complete: pid.map(|_| Shape::Complete.is_in(shape)),
         };
         self.stack_rows.append(&row, &Default::default());
     }
 
-    /// Takes note of an exec: a new memory map, and a file in which frames may lie.
+    /// Takes note of an exec: a new memory map.
     pub fn exec(&mut self, record: &[u8]) {
         let Ok((exec, _)) = Exec::ref_from_prefix(record) else { return };
-        self.address_spaces.executed(exec.pid);
-        if let Some(name) = exec.filename.bytes(record) {
-            let name = String::from_utf8_lossy(name.strip_suffix(b"\0").unwrap_or(name));
-            self.files.insert(PathBuf::from(name.into_owned()));
-        }
+        self.spaces.with(|spaces| spaces.executed(exec.pid));
     }
 
     /// Takes note of an exit: the pid may be another's soon.
@@ -152,7 +114,7 @@ impl Stacks {
         if let Ok((exit, _)) = Exit::ref_from_prefix(record)
             && exit.process_ended.0 != 0
         {
-            self.address_spaces.ended(exit.pid);
+            self.spaces.with(|spaces| spaces.ended(exit.pid));
         }
     }
 
@@ -163,10 +125,9 @@ impl Stacks {
     }
 
     /// All frames, when the recording is over.
-    pub fn finish(mut self) -> Frames {
-        self.files.extend(self.modules.into_values().map(PathBuf::from));
-        self.files.extend(self.address_spaces.files());
-        Frames { frames: self.frames, files: self.files }
+    pub fn finish(self) -> Frames {
+        let binaries = self.spaces.with(|spaces| spaces.binaries());
+        Frames { frames: self.frames, binaries }
     }
 
     fn kernel_frame(&mut self, address: i64, returns: bool) -> i64 {
@@ -181,39 +142,13 @@ impl Stacks {
         })
     }
 
-    fn user_frame(
-        &mut self,
-        pid: i32,
-        address: i64,
-        returns: bool,
-        hint: Option<&KernelFrame>,
-    ) -> i64 {
-        // Where the two disagree, the process has replaced its image since.
-        let location = self
-            .address_spaces
-            .locate(pid, address as u64)
-            .filter(|location| hint.is_none_or(|hint| location.offset == Some(hint.offset as i64)));
-        let build_id = match (hint, &location) {
-            (Some(hint), Some(location)) => {
-                self.modules.entry(hint.build_id).or_insert_with(|| location.module.clone());
-                self.build_ids.entry(location.module.clone()).or_insert(hint.build_id);
-                Some(hint.build_id)
-            }
-            (Some(hint), None) => Some(hint.build_id),
-            (None, Some(location)) => self.build_ids.get(&location.module).copied(),
-            (None, None) => None,
+    fn user_frame(&mut self, pid: i32, address: i64, returns: bool) -> i64 {
+        let location = self.spaces.with(|spaces| spaces.locate(pid, address as u64));
+        let (module, offset, binary) = match location {
+            Some(location) => (Some(location.module), location.offset, location.binary),
+            None => (None, None, None),
         };
-        let offset = match (hint, &location) {
-            (Some(hint), _) => Some(hint.offset as i64),
-            (None, Some(location)) => location.offset,
-            (None, None) => None,
-        };
-        let module = match (location, build_id) {
-            (Some(location), _) => Some(location.module),
-            (None, Some(build_id)) => self.modules.get(&build_id).cloned(),
-            (None, None) => None,
-        };
-        let build_id = build_id.map(|build_id| hex(&build_id));
+        let build_id = binary.and_then(|binary| Some(hex(binary.build_id.as_ref()?)));
         let place = match (offset, build_id.as_ref().or(module.as_ref())) {
             (Some(offset), Some(name)) => Place::File { name: name.clone(), offset, returns },
             (_, _) => Place::Unknown { pid, address, returns },
@@ -239,6 +174,16 @@ impl Stacks {
         self.frames.push(row);
         self.ids.insert(place, id);
         id
+    }
+}
+
+/// By what a user stack was walked.
+fn walked(shape: i64) -> Option<&'static str> {
+    match (Shape::ByTables.is_in(shape), Shape::ByFramePointers.is_in(shape)) {
+        (true, true) => Some("both"),
+        (true, false) => Some("tables"),
+        (false, true) => Some("frame pointers"),
+        (false, false) => None,
     }
 }
 

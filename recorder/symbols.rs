@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use blazesym::helper::read_elf_build_id;
 use blazesym::symbolize::source::{Elf, Kernel, Source};
@@ -12,13 +13,14 @@ use blazesym::symbolize::{CodeInfo, Input, Symbolized, Symbolizer};
 use lookback_schemas::cell::RowBuilder as _;
 use lookback_schemas::tables::{Frame, Symbol, symbol};
 
+use crate::binaries::Binary;
 use crate::stacks::{Frames, hex};
 
 /// Resolves the frames, as far as their files can be found.
 pub fn resolve(frames: &Frames) -> arrow::record_batch::RecordBatch {
     let mut rows = symbol::Builder::default();
     let symbolizer = Symbolizer::new();
-    let mut files = Files::new(&frames.files);
+    let mut files = Files::new(&frames.binaries);
     let mut by_file: BTreeMap<Option<PathBuf>, Vec<&Frame>> = BTreeMap::new();
     for frame in &frames.frames {
         if frame.kernel {
@@ -80,22 +82,20 @@ fn append(rows: &mut symbol::Builder, frame: &Frame, symbolized: &Symbolized<'_>
 
 /// Finds the file of a frame.
 struct Files {
+    /// Those that are open, by build id and by path.
+    open: HashMap<String, PathBuf>,
     build_ids: HashMap<PathBuf, Option<String>>,
-    by_build_id: HashMap<String, PathBuf>,
 }
 
 impl Files {
-    fn new(candidates: &std::collections::HashSet<PathBuf>) -> Files {
-        let mut files = Files { build_ids: HashMap::new(), by_build_id: HashMap::new() };
-        // The recorder's own libraries are those that most programs have too.
-        let mut own = crate::mappings::AddressSpaces::default();
-        own.locate(std::process::id() as i32, 0);
-        for path in candidates.iter().cloned().chain(own.files()) {
-            if let Some(build_id) = files.build_id(&path) {
-                files.by_build_id.entry(build_id).or_insert(path);
-            }
+    fn new(binaries: &[Arc<Binary>]) -> Files {
+        let mut open = HashMap::new();
+        for binary in binaries {
+            let Some(path) = binary.path() else { continue };
+            let name = binary.build_id.as_deref().map_or_else(|| binary.shown.clone(), hex);
+            open.entry(name).or_insert(path);
         }
-        files
+        Files { open, build_ids: HashMap::new() }
     }
 
     fn build_id(&mut self, path: &Path) -> Option<String> {
@@ -108,19 +108,16 @@ impl Files {
         build_id
     }
 
+    /// The file at its own path, if that has the build id still: what was stripped is looked for beside it.
     fn of(&mut self, frame: &Frame) -> Option<PathBuf> {
         frame.file_offset?;
-        match (&frame.build_id, &frame.module) {
-            (Some(build_id), module) => {
-                if let Some(module) = module
-                    && self.build_id(Path::new(module)).as_ref() == Some(build_id)
-                {
-                    return Some(PathBuf::from(module));
-                }
-                self.by_build_id.get(build_id).cloned()
+        let module = frame.module.as_deref()?;
+        if let Some(build_id) = &frame.build_id {
+            if self.build_id(Path::new(module)).as_ref() == Some(build_id) {
+                return Some(PathBuf::from(module));
             }
-            (None, Some(module)) if Path::new(module).is_file() => Some(PathBuf::from(module)),
-            (None, Some(_) | None) => None,
+            return self.open.get(build_id).cloned();
         }
+        self.open.get(module).cloned()
     }
 }

@@ -45,7 +45,7 @@ pub fn settings(args: &Args, ring_bytes: usize) -> Result<Settings> {
         page_size: procfs::page_size() as i32,
         min_duration: args.min_duration.map_or(0, |time| time.as_nanos() as i64),
         thread_exits: i32::from(args.thread_exits),
-        build_ids: 1,
+        ways: args.unwind.ways() as i32,
         syscall_args: i32::from(selection.syscall_args),
         some_syscalls: i32::from(!selection.syscall.is_empty()),
         syscalls: Bits::of(selection.syscall.iter().map(|call| call.0)),

@@ -445,6 +445,7 @@ stored! {
     Monotonic => Vec<i64>, |v, s, c| c.push(v.0 + s.epoch);
     Flag => BooleanBuilder, |v, _s, c| c.append_value(v.0 != 0);
     bool => BooleanBuilder, |v, _s, c| c.append_value(*v);
+    Option<bool> => BooleanBuilder, |v, _s, c| c.append_option(*v);
     String => StringBuilder, |v, _s, c| c.append_value(v);
     Option<String> => StringBuilder, |v, _s, c| c.append_option(v.as_ref());
     Option<Vec<String>> => ListBuilder<StringBuilder>, |v, _s, c| match v {

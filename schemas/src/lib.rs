@@ -7,6 +7,7 @@
 //!   the row that BPF programs fill, the C struct they are compiled with, the Arrow schema, the
 //!   column builders and the typed view that reports read.
 //! - [`wire`] says how a row crosses from the kernel to user space.
+//! - [`unwind`] says how stacks are walked that have no frame pointers.
 //! - [`manifest`], [`segment`] and [`recording`] (feature `store`) write and read the files;
 //!   [`repair`] finishes those of a killed recorder for other programs.
 //!
@@ -18,6 +19,7 @@ pub mod wire;
 #[macro_use]
 pub mod definition;
 pub mod tables;
+pub mod unwind;
 
 #[cfg(feature = "store")]
 pub mod cell;

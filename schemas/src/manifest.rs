@@ -39,6 +39,9 @@ pub struct Manifest {
     pub filters: Filters,
     /// Per table: how many events there were.
     pub totals: BTreeMap<String, Total>,
+    /// By what stacks of programs were walked; null where none were.
+    #[serde(default)]
+    pub unwinding: Option<Unwinding>,
     /// What became of the names of frames.
     pub symbols: Symbols,
 }
@@ -212,6 +215,22 @@ pub struct Total {
     pub rows: u64,
     /// Events that are missing; see the table `loss`.
     pub lost: u64,
+}
+
+/// By what stacks of programs were walked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Unwinding {
+    /// What was asked for: `auto`, `fp` or `dwarf`.
+    pub asked: String,
+    /// Of how many binaries there were tables.
+    pub binaries: u64,
+    /// How many rows these had.
+    pub rows: u64,
+    /// How many bytes of the kernel's memory the pages in use took.
+    pub bytes: u64,
+    /// Binaries and processes without tables, and why.
+    pub without: BTreeMap<String, String>,
 }
 
 /// What became of the names of frames.

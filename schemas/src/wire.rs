@@ -273,10 +273,6 @@ pub struct Components;
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
 pub struct Words;
 
-/// Behind a [`Loc`]: frames as `struct bpf_stack_build_id`.
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
-pub struct BuildIds;
-
 impl Cell for Loc<Str> {
     const TYPE: Type = Type::Text;
     const NULLABLE: bool = true;
@@ -308,6 +304,7 @@ macro_rules! owned_cells {
 
 owned_cells! {
     bool = Bool, false;
+    Option<bool> = Bool, true;
     String = Text, false;
     Option<String> = Text, true;
     Option<Vec<String>> = Texts, true;
@@ -448,8 +445,8 @@ wire! {
         min_duration: i64,
         /// Non-zero: exits of single threads are recorded too.
         thread_exits: i32,
-        /// Non-zero: ask the kernel for the build id of each user frame.
-        build_ids: i32,
+        /// How stacks are walked: [`Ways`](crate::unwind::Ways) as a number.
+        ways: i32,
         /// Non-zero: keep the arguments of system calls.
         syscall_args: i32,
         /// Non-zero: only the system calls of which the bit is set.
@@ -617,13 +614,14 @@ wire! {
         pid: Maybe<i32>,
         /// Addresses, the innermost first.
         frames: Loc<Words>,
-        /// The same frames by build id and file offset, as far as the kernel could tell.
-        build_ids: Loc<BuildIds>,
         /// The thread in which it was first seen.
         tid: i32,
-        /// Bit 0: the first frame too is a return address, since the function that it called has just
-        /// returned. Bit 1: the second frame was put in, and has no build id.
-        shape: i64,
+        /// What it is like: a [`Shape`](crate::unwind::Shape) for each bit.
+        shape: i32,
+        /// Of frames 0 to 63, which a signal has interrupted: a bit for each.
+        interrupted: i64,
+        /// The same of frames 64 to 127.
+        interrupted_further: i64,
     }
 }
 
@@ -668,6 +666,7 @@ pub fn c_header() -> String {
     c.push('\n');
     c += "struct operand {\n\t__s64 displacement;\n\t__s32 place;\n\t__s32 register_at;\n\t__s32 index_at;\n\
           \t__s32 scale;\n\t__s32 bytes;\n\t__s32 is_signed;\n\t__s32 text;\n\t__s32 unused;\n};\n\n";
+    c += &crate::unwind::c_header();
     c += &Site::c_struct();
     c += &Settings::c_struct();
     c += &RawStack::c_struct();

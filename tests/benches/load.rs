@@ -98,7 +98,7 @@ impl Load {
             page_size: 4096,
             min_duration: 0,
             thread_exits: 0,
-            build_ids: 0,
+            ways: 0,
             syscall_args: 0,
             some_syscalls: 0,
             syscalls: Bits::of([]),

@@ -12,7 +12,12 @@ table! {
         pid: Option<i32> as Id,
         /// The frames, the innermost first: ids in `frame`.
         frames: Vec<i64> as Id,
-        /// Whether there may be more frames than the 127 that the kernel walks.
+        /// Whether there may be more frames than the 127 that are walked.
         truncated: bool as Flag,
+        /// What led from frame to frame: `tables` made from the binaries' call frame information, `frame
+        /// pointers`, or `both`; null for a kernel stack, and where there is only one frame.
+        walked: Option<String> as Text,
+        /// Whether the last frame is where the thread began; null for a kernel stack.
+        complete: Option<bool> as Flag,
     }
 }
