@@ -129,7 +129,7 @@ impl Cells {
             (Type::I32, true) => Cells::I32(cell::column::<Option<i32>>(batch, name)?),
             (Type::I64, false) => Cells::I64(cell::column::<i64>(batch, name)?),
             (Type::I64, true) => Cells::I64(cell::column::<Option<i64>>(batch, name)?),
-            (Type::Bool, _) => Cells::Bool(cell::column::<bool>(batch, name)?),
+            (Type::Bool, _) => Cells::Bool(cell::column::<Option<bool>>(batch, name)?),
             (Type::Text, false) => Cells::Text(cell::column::<String>(batch, name)?),
             (Type::Text, true) => Cells::Text(cell::column::<Option<String>>(batch, name)?),
             (Type::Texts, _) => Cells::Texts(cell::column::<Option<Vec<String>>>(batch, name)?),
