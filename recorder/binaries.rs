@@ -14,8 +14,8 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use object::ReadCache;
 use object::Object as _;
+use object::ReadCache;
 
 /// The name of the code that the kernel gives to every process.
 pub const VDSO: &str = "[vdso]";
@@ -145,7 +145,8 @@ fn open(identity: &Identity, mapped: Mapped<'_>) -> Option<File> {
 /// Opens a regular file without waiting for it: the path may be anything by now.
 fn open_regular(path: &Path) -> Option<File> {
     let mut options = File::options();
-    let file = options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path).ok()?;
+    let file =
+        options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path).ok()?;
     file.metadata().is_ok_and(|data| data.is_file()).then_some(file)
 }
 

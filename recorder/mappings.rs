@@ -355,10 +355,10 @@ mod tests {
             spaces.apply(CodeEvent { ts, pid: 7, what });
         }
         spaces.apply(CodeEvent { ts: 2, pid: 7, what: What::Executed });
-        assert_eq!(spaces.locate(7, 0x1000), None);
+        assert!(spaces.locate(7, 0x1000).is_none());
         assert_eq!(spaces.locate(7, 0x3000).unwrap().module, "/new");
         spaces.apply(CodeEvent { ts: 2, pid: 8, what: What::Forked(7) });
-        assert_eq!(spaces.locate(8, 0x3000), None, "it was forked before");
+        assert!(spaces.locate(8, 0x3000).is_none(), "it was forked before");
     }
 
     #[test]

@@ -57,12 +57,8 @@ impl Unwinder {
         files: Vec<Arc<Binary>>,
         targets_only: bool,
     ) -> Result<Unwinder> {
-        let mut follower = Follower {
-            maps: Arc::clone(maps),
-            tables: Tables::default(),
-            spaces,
-            targets_only,
-        };
+        let mut follower =
+            Follower { maps: Arc::clone(maps), tables: Tables::default(), spaces, targets_only };
         files.iter().for_each(|file| follower.tables.load(&maps.unwind, file));
         follower.update();
         let stop = Arc::new(AtomicBool::new(false));

@@ -146,10 +146,7 @@ fn row(cfa: Cfa, distance: i16, fp: Fp, fp_distance: i8) -> Row {
 }
 
 /// What a row of the call frame information comes to.
-fn compact<'d>(
-    found: &gimli::UnwindTableRow<usize>,
-    section: &EhFrame<Data<'d>>,
-) -> Row {
+fn compact<'d>(found: &gimli::UnwindTableRow<usize>, section: &EhFrame<Data<'d>>) -> Row {
     match found.register(RETURN_ADDRESS) {
         Some(RegisterRule::Undefined) => return row(Cfa::End, 0, Fp::Same, 0),
         // What is not told is unchanged; of the return address that cannot be meant.
@@ -211,10 +208,7 @@ fn operations<'d>(
 }
 
 /// Where the caller's frame pointer is saved, if that is at a distance from the frame pointer.
-fn fp_of(
-    expression: UnwindExpression<usize>,
-    section: &EhFrame<Data<'_>>,
-) -> Option<(Fp, i8)> {
+fn fp_of(expression: UnwindExpression<usize>, section: &EhFrame<Data<'_>>) -> Option<(Fp, i8)> {
     match operations(expression, section)?.as_slice() {
         [Operation::RegisterOffset { register: FRAME_POINTER, offset, .. }] => {
             Some((Fp::AtFp, words(*offset)?))

@@ -195,7 +195,10 @@ impl Tables {
     fn put(&mut self, maps: &UnwindMaps, rows: &[(u64, Row)], start: u64) -> Result<u32> {
         let (arena, first) = (self.pages as usize / ARENA_PAGES, self.pages % ARENA_PAGES as u32);
         if arena == ARENAS {
-            bail!("the tables take more than {} MiB", ARENAS * ARENA_PAGES * size_of::<Page>() >> 20);
+            bail!(
+                "the tables take more than {} MiB",
+                (ARENAS * ARENA_PAGES * size_of::<Page>()) >> 20
+            );
         }
         if arena == self.arenas.len() {
             let new = self::arena()?;
@@ -206,10 +209,8 @@ impl Tables {
         }
         let (mut keys, mut values, mut count) = (Vec::new(), Vec::new(), 0);
         for (number, rows) in (first..).zip(rows.chunks(ROWS)) {
-            let rows: Vec<Row> = rows
-                .iter()
-                .map(|(at, row)| Row { address: (at - start) as u32, ..*row })
-                .collect();
+            let rows: Vec<Row> =
+                rows.iter().map(|(at, row)| Row { address: (at - start) as u32, ..*row }).collect();
             keys.extend(number.to_ne_bytes());
             values.extend(Page::of(&rows).as_bytes());
             count += 1;
@@ -263,13 +264,7 @@ impl Tables {
         let slice = self.slices.take(count, Instant::now());
         let slice = slice.context("no room for what it has mapped")?;
         let keys: Vec<u8> = (slice.first..).take(ranges.len()).flat_map(u32::to_ne_bytes).collect();
-        maps.ranges.update_batch(
-            &keys,
-            ranges.as_bytes(),
-            count,
-            MapFlags::ANY,
-            MapFlags::ANY,
-        )?;
+        maps.ranges.update_batch(&keys, ranges.as_bytes(), count, MapFlags::ANY, MapFlags::ANY)?;
         let key = pid.to_ne_bytes();
         let known = if same_image { maps.spaces.lookup(&key, MapFlags::ANY)? } else { None };
         let known = known.and_then(|bytes| Space::read_from_bytes(&bytes).ok());
