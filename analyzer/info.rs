@@ -1,5 +1,7 @@
 //! What a recording is: the manifest and the sizes of the tables, for people.
 
+mod stacks;
+
 use std::collections::BTreeMap;
 
 use clap::Args;
@@ -144,6 +146,7 @@ fn facts(source: &Source, manifest: &Manifest) -> Vec<(&'static str, String)> {
             ),
         ),
     });
+    facts.extend(stacks::lines(&source.recording).into_iter().map(|line| ("stacks", line)));
     let symbols = match manifest.symbols {
         Symbols::Pending => "pending: frames have no names yet",
         Symbols::Resolved => "resolved",
