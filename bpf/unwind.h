@@ -332,6 +332,7 @@ static __always_inline int by_frame_pointer(struct walker *walker)
 		__u64 fp;
 		__u64 returns_to;
 	} frame;
+	bool guessed = walker->guessed;
 
 	if (settings.ways == WAYS_TABLES)
 		return 1;
@@ -342,20 +343,21 @@ static __always_inline int by_frame_pointer(struct walker *walker)
 		walker->shape |= SHAPE_BY_FRAME_POINTERS;
 		return 0;
 	}
-	/* The outermost frame's pointer is 0 (System V ABI for AMD64, section 3.4.1). */
+	/*
+	 * The outermost frame's pointer is 0 (System V ABI for AMD64, section 3.4.1). But so may be what code
+	 * without frame pointers has in the register: it counts only where a frame pointer has led to.
+	 */
 	if (!walker->fp) {
-		if (walker->count > 1)
+		if (guessed)
 			walker->shape |= SHAPE_COMPLETE;
 		return 1;
 	}
 	if (walker->fp < walker->sp || walker->fp - walker->sp > STACK_BYTES || walker->fp % 8 ||
 	    bpf_probe_read_user(&frame, sizeof(frame), (void *)walker->fp))
 		return 1;
-	walker->shape |= SHAPE_BY_FRAME_POINTERS;
-	if (!frame.returns_to) {
-		walker->shape |= SHAPE_COMPLETE;
+	if (!frame.returns_to)
 		return 1;
-	}
+	walker->shape |= SHAPE_BY_FRAME_POINTERS;
 	walker->ip = returns_to(walker, frame.returns_to, walker->fp + 8);
 	walker->sp = walker->fp + sizeof(frame);
 	walker->fp = frame.fp;
