@@ -174,7 +174,8 @@ __noinline int find_row(__u32 place)
 	walker = &stack->walker;
 	/* What called lies before its return address. */
 	pc = walker->ip - !walker->exact;
-	key = mix(walker->space.version, pc);
+	/* A version is a small number: alone it would only move an address by a little. */
+	key = mix(mix(0, walker->space.version), pc);
 	slot = (__u32)key % LATELY;
 	lately = bpf_map_lookup_elem(&unwind_lately, &slot);
 	if (lately && (lately->check ^ lately->row) == key) {
