@@ -67,8 +67,8 @@ pub struct Location {
 pub struct Changed {
     /// The process.
     pub pid: i32,
-    /// Told from others that it had or will have by this number.
-    pub image: u64,
+    /// What it runs; `None` where nobody knows.
+    pub program: Option<Program>,
     /// Its code; nothing where it is gone.
     pub mappings: Vec<Mapping>,
 }
@@ -79,8 +79,16 @@ struct Mappings {
     reads: u32,
     /// Whether nothing is missing.
     whole: bool,
-    /// How often the process has called exec since it is known.
-    image: u64,
+    program: Option<Program>,
+}
+
+/// By what the program of a process is known, and told from others that it had or will have.
+#[derive(Clone, Debug)]
+pub enum Program {
+    /// Its code is mapped so: the first that is mapped after an exec.
+    Mapped(Mapping),
+    /// Its code ends at this address, as `/proc/PID/stat` says.
+    EndsAt(u64),
 }
 
 /// A part of an address space that has code.
@@ -136,7 +144,9 @@ impl AddressSpaces {
                 let offset = if name == VDSO { 0 } else { offset };
                 let mapping =
                     Mapping { start, end, offset, binary, module: told_name(&name), since };
-                self.by_pid.entry(event.pid).or_default().map(mapping);
+                let mappings = self.by_pid.entry(event.pid).or_default();
+                mappings.began_with(&mapping);
+                mappings.map(mapping);
                 self.changed.insert(event.pid);
             }
             What::Executed => {
@@ -144,7 +154,8 @@ impl AddressSpaces {
                 mappings.ranges.retain(|range| range.since > event.ts);
                 mappings.reads = MAX_READS;
                 mappings.whole = true;
-                mappings.image += 1;
+                mappings.program = None;
+                mappings.ranges.clone().iter().for_each(|range| mappings.began_with(range));
                 self.changed.insert(event.pid);
             }
             What::Forked(parent) => {
@@ -184,10 +195,11 @@ impl AddressSpaces {
             mappings.reads += 1;
             // A process that is gone, or whose map may not be read, has what was known before. The map
             // of one that nobody has waited for is empty.
-            if let Ok(ranges) = read(pid, &mut self.binaries)
+            if let Ok((ranges, program)) = read(pid, &mut self.binaries)
                 && !ranges.is_empty()
             {
                 mappings.ranges = ranges;
+                mappings.program = program;
                 mappings.whole = true;
                 self.changed.insert(pid);
             }
@@ -197,9 +209,10 @@ impl AddressSpaces {
 
     /// Reads what process `pid` has mapped by now.
     pub fn look_at(&mut self, pid: i32) {
-        let Ok(ranges) = read(pid, &mut self.binaries) else { return };
+        let Ok((ranges, program)) = read(pid, &mut self.binaries) else { return };
         let mappings = self.by_pid.entry(pid).or_default();
         ranges.into_iter().for_each(|range| mappings.map(range));
+        mappings.program = program;
         mappings.whole = true;
         self.changed.insert(pid);
     }
@@ -214,8 +227,10 @@ impl AddressSpaces {
         }
         self.changed.clear();
         let now = |pid: i32| match self.by_pid.get(&pid) {
-            Some(its) => Changed { pid, image: its.image, mappings: its.ranges.clone() },
-            None => Changed { pid, image: 0, mappings: Vec::new() },
+            Some(its) => {
+                Changed { pid, program: its.program.clone(), mappings: its.ranges.clone() }
+            }
+            None => Changed { pid, program: None, mappings: Vec::new() },
         };
         changed.into_iter().map(now).collect()
     }
@@ -252,6 +267,18 @@ impl AddressSpaces {
 }
 
 impl Mappings {
+    /// Takes note of a mapping that is the program, if it is the first one since the exec.
+    fn began_with(&mut self, mapping: &Mapping) {
+        let is_first = match &self.program {
+            Some(Program::EndsAt(_)) => false,
+            Some(Program::Mapped(first)) => mapping.since < first.since,
+            None => self.whole,
+        };
+        if is_first {
+            self.program = Some(Program::Mapped(mapping.clone()));
+        }
+    }
+
     /// Adds a mapping, in place of what was there.
     fn map(&mut self, new: Mapping) {
         let mut kept = Vec::with_capacity(self.ranges.len() + 2);
@@ -291,9 +318,15 @@ fn told_name(name: &str) -> String {
     }
 }
 
-fn read(pid: i32, binaries: &mut Binaries) -> procfs::ProcResult<Vec<Mapping>> {
+/// What process `pid` has mapped, and its program.
+fn read(pid: i32, binaries: &mut Binaries) -> procfs::ProcResult<(Vec<Mapping>, Option<Program>)> {
     let since = clocks::monotonic() as u64;
-    let maps = Process::new(pid)?.maps()?;
+    let process = Process::new(pid)?;
+    let before = process.stat()?.endcode;
+    let maps = process.maps()?;
+    // It may be another program's map if it has called exec meanwhile. Who may not know reads 0 or 1.
+    let code_end = Some(before)
+        .filter(|end| *end > 1 && process.stat().is_ok_and(|stat| stat.endcode == *end));
     let executable = maps.into_iter().filter(|map| map.perms.contains(MMPermissions::EXECUTE));
     let mapping = |map: procfs::process::MemoryMap| {
         let (start, end) = map.address;
@@ -317,7 +350,7 @@ fn read(pid: i32, binaries: &mut Binaries) -> procfs::ProcResult<Vec<Mapping>> {
         let binary = identity.map(|identity| binaries.of(&identity, mapped));
         Mapping { start, end, offset: map.offset, binary, module, since }
     };
-    Ok(executable.map(mapping).collect())
+    Ok((executable.map(mapping).collect(), code_end.map(Program::EndsAt)))
 }
 
 #[cfg(test)]
