@@ -3,7 +3,7 @@
 //! The kernel tells what processes map while they are recorded ([`CodeEvents`]); what they had mapped
 //! before stands in `/proc/PID/maps`, which is read when it is first needed.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::os::fd::RawFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -75,7 +75,8 @@ pub struct Changed {
 
 #[derive(Clone, Debug, Default)]
 struct Mappings {
-    ranges: Vec<Mapping>,
+    /// By their first addresses. None overlap.
+    ranges: BTreeMap<u64, Mapping>,
     reads: u32,
     /// Whether nothing is missing.
     whole: bool,
@@ -103,7 +104,7 @@ pub struct Mapping {
     /// The file; `None` where it is of none.
     pub binary: Option<Arc<Binary>>,
     /// The file's path, or a name such as `[vdso]`.
-    module: String,
+    module: Arc<str>,
     /// Since when this is known, on the monotonic clock.
     since: u64,
 }
@@ -143,7 +144,7 @@ impl AddressSpaces {
                 // The kernel counts pages of the vdso from its own start.
                 let offset = if name == VDSO { 0 } else { offset };
                 let mapping =
-                    Mapping { start, end, offset, binary, module: told_name(&name), since };
+                    Mapping { start, end, offset, binary, module: told_name(&name).into(), since };
                 let mappings = self.by_pid.entry(event.pid).or_default();
                 mappings.began_with(&mapping);
                 mappings.map(mapping);
@@ -151,18 +152,18 @@ impl AddressSpaces {
             }
             What::Executed => {
                 let mappings = self.by_pid.entry(event.pid).or_default();
-                mappings.ranges.retain(|range| range.since > event.ts);
+                mappings.ranges.retain(|_, range| range.since > event.ts);
                 mappings.reads = MAX_READS;
                 mappings.whole = true;
-                mappings.program = None;
-                mappings.ranges.clone().iter().for_each(|range| mappings.began_with(range));
+                let first = mappings.ranges.values().min_by_key(|range| range.since);
+                mappings.program = first.cloned().map(Program::Mapped);
                 self.changed.insert(event.pid);
             }
             What::Forked(parent) => {
                 let mut copy = self.by_pid.get(&parent).cloned().unwrap_or_default();
-                copy.ranges.retain(|range| range.since <= event.ts);
+                copy.ranges.retain(|_, range| range.since <= event.ts);
                 let own = self.by_pid.remove(&event.pid).unwrap_or_default().ranges;
-                own.into_iter()
+                own.into_values()
                     .filter(|range| range.since > event.ts)
                     .for_each(|range| copy.map(range));
                 self.by_pid.insert(event.pid, copy);
@@ -198,7 +199,7 @@ impl AddressSpaces {
             if let Ok((ranges, program)) = read(pid, &mut self.binaries)
                 && !ranges.is_empty()
             {
-                mappings.ranges = ranges;
+                mappings.ranges = ranges.into_iter().map(|range| (range.start, range)).collect();
                 mappings.program = program;
                 mappings.whole = true;
                 self.changed.insert(pid);
@@ -227,9 +228,11 @@ impl AddressSpaces {
         }
         self.changed.clear();
         let now = |pid: i32| match self.by_pid.get(&pid) {
-            Some(its) => {
-                Changed { pid, program: its.program.clone(), mappings: its.ranges.clone() }
-            }
+            Some(its) => Changed {
+                pid,
+                program: its.program.clone(),
+                mappings: its.ranges.values().cloned().collect(),
+            },
             None => Changed { pid, program: None, mappings: Vec::new() },
         };
         changed.into_iter().map(now).collect()
@@ -281,30 +284,32 @@ impl Mappings {
 
     /// Adds a mapping, in place of what was there.
     fn map(&mut self, new: Mapping) {
-        let mut kept = Vec::with_capacity(self.ranges.len() + 2);
-        for old in self.ranges.drain(..) {
-            if old.end <= new.start || new.end <= old.start {
-                kept.push(old);
-                continue;
-            }
+        if new.start >= new.end {
+            return;
+        }
+        let before = self.ranges.range(..new.start).next_back();
+        let from = before.filter(|(_, old)| old.end > new.start).map_or(new.start, |(at, _)| *at);
+        let overlapped: Vec<u64> = self.ranges.range(from..new.end).map(|(at, _)| *at).collect();
+        for at in overlapped {
+            let Some(old) = self.ranges.remove(&at) else { continue };
             if old.start < new.start {
-                kept.push(Mapping { end: new.start, ..old.clone() });
+                self.ranges.insert(old.start, Mapping { end: new.start, ..old.clone() });
             }
             if new.end < old.end {
                 let offset = old.offset + (new.end - old.start);
-                kept.push(Mapping { start: new.end, offset, ..old });
+                self.ranges.insert(new.end, Mapping { start: new.end, offset, ..old });
             }
         }
-        kept.push(new);
-        self.ranges = kept;
+        self.ranges.insert(new.start, new);
     }
 
     fn find(&self, address: u64) -> Option<Location> {
-        let mapping =
-            self.ranges.iter().find(|range| range.start <= address && address < range.end)?;
+        let (_, mapping) = self.ranges.range(..=address).next_back()?;
+        let mapping = Some(mapping).filter(|mapping| address < mapping.end)?;
         let offset =
             mapping.binary.is_some().then(|| (address - mapping.start + mapping.offset) as i64);
-        Some(Location { module: mapping.module.clone(), offset, binary: mapping.binary.clone() })
+        let module = mapping.module.to_string();
+        Some(Location { module, offset, binary: mapping.binary.clone() })
     }
 }
 
@@ -348,7 +353,7 @@ fn read(pid: i32, binaries: &mut Binaries) -> procfs::ProcResult<(Vec<Mapping>, 
         };
         let mapped = Mapped { pid, addresses: (start, end), path: &module };
         let binary = identity.map(|identity| binaries.of(&identity, mapped));
-        Mapping { start, end, offset: map.offset, binary, module, since }
+        Mapping { start, end, offset: map.offset, binary, module: module.into(), since }
     };
     Ok((executable.map(mapping).collect(), code_end.map(Program::EndsAt)))
 }
@@ -360,7 +365,7 @@ mod tests {
     fn mapping(start: u64, end: u64, offset: u64, module: &str) -> Mapping {
         let binary = Binary { shown: module.to_owned(), build_id: None, file: None };
         let binary = Some(Arc::new(binary));
-        Mapping { start, end, offset, binary, module: module.to_owned(), since: 0 }
+        Mapping { start, end, offset, binary, module: module.into(), since: 0 }
     }
 
     #[test]
@@ -405,7 +410,7 @@ mod tests {
         let pid = child.id() as i32;
         child.wait().unwrap();
         spaces.catch_up();
-        let libc = spaces.by_pid[&pid].ranges.iter().find(|range| range.module.contains("libc"));
+        let libc = spaces.by_pid[&pid].ranges.values().find(|range| range.module.contains("libc"));
         let (start, offset) = libc.map(|libc| (libc.start, libc.offset)).unwrap();
         assert_eq!(spaces.locate(pid, start + 5).unwrap().offset, Some(offset as i64 + 5));
     }
