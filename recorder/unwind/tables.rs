@@ -144,7 +144,11 @@ impl Tables {
         let mut ranges: Vec<Range> =
             changed.mappings.iter().flat_map(|mapping| self.ranges_of(mapping)).collect();
         ranges.sort_by_key(|range| range.start);
-        ranges.truncate(MOST_RANGES);
+        if ranges.len() > MOST_RANGES {
+            let why = format!("it has mapped {} parts: of the last there are none", ranges.len());
+            self.without.insert(format!("process {}", changed.pid), why);
+            ranges.truncate(MOST_RANGES);
+        }
         let before = self.spaces.remove(&changed.pid);
         match self.publish(maps, changed, &ranges) {
             Ok(Some(slice)) => _ = self.spaces.insert(changed.pid, slice),

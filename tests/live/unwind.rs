@@ -8,6 +8,7 @@
 mod builds;
 mod changes;
 mod distribution;
+mod limits;
 mod machine;
 mod tracers;
 
