@@ -174,6 +174,8 @@ struct uprobes_state {
 struct mm_struct {
 	unsigned long brk;
 	struct uprobes_state uprobes_state;
+	unsigned long end_code;
+	unsigned long start_stack;
 	unsigned long arg_start;
 	unsigned long arg_end;
 };

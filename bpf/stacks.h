@@ -50,6 +50,13 @@ static __always_inline bool is_compat(__u64 cs)
 #define PROBE_COMPAT(regs) false
 #endif
 
+static __always_inline bool is_first_thread(void)
+{
+	__u64 ids = bpf_get_current_pid_tgid();
+
+	return ids >> 32 == (__u32)ids;
+}
+
 /* The registers that the current task had when it last entered the kernel. */
 static __always_inline struct pt_regs *user_registers(struct task_struct *task)
 {
@@ -199,7 +206,8 @@ static __always_inline __s64 user_stack_from(void *ctx, struct task_struct *task
 		walker->shape = walk.returned ? SHAPE_FIRST_RETURNED : 0;
 		walker->exact = !walk.returned;
 		walker->guessed = 0;
-		find_space(walker, (__u64)mm);
+		walker->first_sp = is_first_thread() ? BPF_CORE_READ(mm, start_stack) : 0;
+		find_space(walker, mm);
 		for (i = 0; i <= MAX_FRAMES; i++) {
 			if (walk_step(place))
 				break;

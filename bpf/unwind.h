@@ -17,6 +17,8 @@
 
 /* No stack is larger: what leads further away leads nowhere. */
 #define STACK_BYTES (64ULL << 20)
+/* What the first function of a program may have put on the stack. */
+#define FIRST_BYTES 64
 
 /* How far a walk is. */
 struct walker {
@@ -25,6 +27,7 @@ struct walker {
 	__u64 fp;
 	__u64 caller; /* the second frame, where frame pointers miss it, or 0 */
 	__u64 trampoline; /* where functions return to that have return probes, or 0 */
+	__u64 first_sp; /* the stack pointer that the program began with, if this is its first thread, or 0 */
 	struct unwind_space space; /* without ranges, if nothing is known of the process */
 	struct unwind_row row; /* of `ip`; its address is not 0 if `ip` lies in a range */
 	__u32 count;
@@ -174,7 +177,8 @@ __noinline int find_row(__u32 place)
 	walker = &stack->walker;
 	/* What called lies before its return address. */
 	pc = walker->ip - !walker->exact;
-	key = mix(walker->space.version, pc);
+	/* A version is a small number: alone it would only move an address by a little. */
+	key = mix(mix(0, walker->space.version), pc);
 	slot = (__u32)key % LATELY;
 	lately = bpf_map_lookup_elem(&unwind_lately, &slot);
 	if (lately && (lately->check ^ lately->row) == key) {
@@ -332,6 +336,7 @@ static __always_inline int by_frame_pointer(struct walker *walker)
 		__u64 fp;
 		__u64 returns_to;
 	} frame;
+	bool guessed = walker->guessed;
 
 	if (settings.ways == WAYS_TABLES)
 		return 1;
@@ -342,20 +347,22 @@ static __always_inline int by_frame_pointer(struct walker *walker)
 		walker->shape |= SHAPE_BY_FRAME_POINTERS;
 		return 0;
 	}
-	/* The outermost frame's pointer is 0 (System V ABI for AMD64, section 3.4.1). */
+	/*
+	 * The outermost frame's pointer is 0 (System V ABI for AMD64, section 3.4.1). But so may be what code
+	 * without frame pointers has in the register: it counts only where a frame pointer has led to, and
+	 * where the program began, if that is known.
+	 */
 	if (!walker->fp) {
-		if (walker->count > 1)
+		if (guessed && (!walker->first_sp || walker->first_sp - walker->sp <= FIRST_BYTES))
 			walker->shape |= SHAPE_COMPLETE;
 		return 1;
 	}
 	if (walker->fp < walker->sp || walker->fp - walker->sp > STACK_BYTES || walker->fp % 8 ||
 	    bpf_probe_read_user(&frame, sizeof(frame), (void *)walker->fp))
 		return 1;
-	walker->shape |= SHAPE_BY_FRAME_POINTERS;
-	if (!frame.returns_to) {
-		walker->shape |= SHAPE_COMPLETE;
+	if (!frame.returns_to)
 		return 1;
-	}
+	walker->shape |= SHAPE_BY_FRAME_POINTERS;
 	walker->ip = returns_to(walker, frame.returns_to, walker->fp + 8);
 	walker->sp = walker->fp + sizeof(frame);
 	walker->fp = frame.fp;
@@ -395,6 +402,11 @@ __noinline int walk_step(__u32 place)
 	walker->count = count + 1;
 	switch (row.rule & 15) {
 	case CFA_NONE:
+		/* What begins a program says nothing of its frame in the loader, nor in some C libraries. */
+		if (walker->sp == walker->first_sp) {
+			walker->shape |= SHAPE_COMPLETE;
+			return 1;
+		}
 		return by_frame_pointer(walker);
 	case CFA_END:
 		walker->shape |= SHAPE_BY_TABLES | SHAPE_COMPLETE;
@@ -406,8 +418,8 @@ __noinline int walk_step(__u32 place)
 	}
 }
 
-/* What is known of the code of the current process, if it is of this address space. */
-static __always_inline void find_space(struct walker *walker, __u64 mm)
+/* What is known of the code of the current process, if it is of the program that it has now. */
+static __always_inline void find_space(struct walker *walker, struct mm_struct *mm)
 {
 	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
 	struct unwind_space *space;
@@ -418,12 +430,8 @@ static __always_inline void find_space(struct walker *walker, __u64 mm)
 	space = bpf_map_lookup_elem(&unwind_spaces, &tgid);
 	if (!space)
 		return;
-	if (!space->mm)
-		space->mm = mm;
-	if (space->mm != mm)
-		return;
 	walker->space = *space;
 	/* It may have become another's meanwhile. */
-	if (space->version != walker->space.version)
+	if (space->version != walker->space.version || walker->space.code_end != BPF_CORE_READ(mm, end_code))
 		walker->space.count = 0;
 }

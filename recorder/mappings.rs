@@ -3,7 +3,7 @@
 //! The kernel tells what processes map while they are recorded ([`CodeEvents`]); what they had mapped
 //! before stands in `/proc/PID/maps`, which is read when it is first needed.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::os::fd::RawFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -67,20 +67,29 @@ pub struct Location {
 pub struct Changed {
     /// The process.
     pub pid: i32,
-    /// Told from others that it had or will have by this number.
-    pub image: u64,
+    /// What it runs; `None` where nobody knows.
+    pub program: Option<Program>,
     /// Its code; nothing where it is gone.
     pub mappings: Vec<Mapping>,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Mappings {
-    ranges: Vec<Mapping>,
+    /// By their first addresses. None overlap.
+    ranges: BTreeMap<u64, Mapping>,
     reads: u32,
     /// Whether nothing is missing.
     whole: bool,
-    /// How often the process has called exec since it is known.
-    image: u64,
+    program: Option<Program>,
+}
+
+/// By what the program of a process is known, and told from others that it had or will have.
+#[derive(Clone, Debug)]
+pub enum Program {
+    /// Its code is mapped so: the first that is mapped after an exec.
+    Mapped(Mapping),
+    /// Its code ends at this address, as `/proc/PID/stat` says.
+    EndsAt(u64),
 }
 
 /// A part of an address space that has code.
@@ -95,7 +104,7 @@ pub struct Mapping {
     /// The file; `None` where it is of none.
     pub binary: Option<Arc<Binary>>,
     /// The file's path, or a name such as `[vdso]`.
-    module: String,
+    module: Arc<str>,
     /// Since when this is known, on the monotonic clock.
     since: u64,
 }
@@ -135,23 +144,26 @@ impl AddressSpaces {
                 // The kernel counts pages of the vdso from its own start.
                 let offset = if name == VDSO { 0 } else { offset };
                 let mapping =
-                    Mapping { start, end, offset, binary, module: told_name(&name), since };
-                self.by_pid.entry(event.pid).or_default().map(mapping);
+                    Mapping { start, end, offset, binary, module: told_name(&name).into(), since };
+                let mappings = self.by_pid.entry(event.pid).or_default();
+                mappings.began_with(&mapping);
+                mappings.map(mapping);
                 self.changed.insert(event.pid);
             }
             What::Executed => {
                 let mappings = self.by_pid.entry(event.pid).or_default();
-                mappings.ranges.retain(|range| range.since > event.ts);
+                mappings.ranges.retain(|_, range| range.since > event.ts);
                 mappings.reads = MAX_READS;
                 mappings.whole = true;
-                mappings.image += 1;
+                let first = mappings.ranges.values().min_by_key(|range| range.since);
+                mappings.program = first.cloned().map(Program::Mapped);
                 self.changed.insert(event.pid);
             }
             What::Forked(parent) => {
                 let mut copy = self.by_pid.get(&parent).cloned().unwrap_or_default();
-                copy.ranges.retain(|range| range.since <= event.ts);
+                copy.ranges.retain(|_, range| range.since <= event.ts);
                 let own = self.by_pid.remove(&event.pid).unwrap_or_default().ranges;
-                own.into_iter()
+                own.into_values()
                     .filter(|range| range.since > event.ts)
                     .for_each(|range| copy.map(range));
                 self.by_pid.insert(event.pid, copy);
@@ -184,10 +196,11 @@ impl AddressSpaces {
             mappings.reads += 1;
             // A process that is gone, or whose map may not be read, has what was known before. The map
             // of one that nobody has waited for is empty.
-            if let Ok(ranges) = read(pid, &mut self.binaries)
+            if let Ok((ranges, program)) = read(pid, &mut self.binaries)
                 && !ranges.is_empty()
             {
-                mappings.ranges = ranges;
+                mappings.ranges = ranges.into_iter().map(|range| (range.start, range)).collect();
+                mappings.program = program;
                 mappings.whole = true;
                 self.changed.insert(pid);
             }
@@ -197,9 +210,10 @@ impl AddressSpaces {
 
     /// Reads what process `pid` has mapped by now.
     pub fn look_at(&mut self, pid: i32) {
-        let Ok(ranges) = read(pid, &mut self.binaries) else { return };
+        let Ok((ranges, program)) = read(pid, &mut self.binaries) else { return };
         let mappings = self.by_pid.entry(pid).or_default();
         ranges.into_iter().for_each(|range| mappings.map(range));
+        mappings.program = program;
         mappings.whole = true;
         self.changed.insert(pid);
     }
@@ -214,8 +228,12 @@ impl AddressSpaces {
         }
         self.changed.clear();
         let now = |pid: i32| match self.by_pid.get(&pid) {
-            Some(its) => Changed { pid, image: its.image, mappings: its.ranges.clone() },
-            None => Changed { pid, image: 0, mappings: Vec::new() },
+            Some(its) => Changed {
+                pid,
+                program: its.program.clone(),
+                mappings: its.ranges.values().cloned().collect(),
+            },
+            None => Changed { pid, program: None, mappings: Vec::new() },
         };
         changed.into_iter().map(now).collect()
     }
@@ -252,32 +270,46 @@ impl AddressSpaces {
 }
 
 impl Mappings {
+    /// Takes note of a mapping that is the program, if it is the first one since the exec.
+    fn began_with(&mut self, mapping: &Mapping) {
+        let is_first = match &self.program {
+            Some(Program::EndsAt(_)) => false,
+            Some(Program::Mapped(first)) => mapping.since < first.since,
+            None => self.whole,
+        };
+        if is_first {
+            self.program = Some(Program::Mapped(mapping.clone()));
+        }
+    }
+
     /// Adds a mapping, in place of what was there.
     fn map(&mut self, new: Mapping) {
-        let mut kept = Vec::with_capacity(self.ranges.len() + 2);
-        for old in self.ranges.drain(..) {
-            if old.end <= new.start || new.end <= old.start {
-                kept.push(old);
-                continue;
-            }
+        if new.start >= new.end {
+            return;
+        }
+        let before = self.ranges.range(..new.start).next_back();
+        let from = before.filter(|(_, old)| old.end > new.start).map_or(new.start, |(at, _)| *at);
+        let overlapped: Vec<u64> = self.ranges.range(from..new.end).map(|(at, _)| *at).collect();
+        for at in overlapped {
+            let Some(old) = self.ranges.remove(&at) else { continue };
             if old.start < new.start {
-                kept.push(Mapping { end: new.start, ..old.clone() });
+                self.ranges.insert(old.start, Mapping { end: new.start, ..old.clone() });
             }
             if new.end < old.end {
                 let offset = old.offset + (new.end - old.start);
-                kept.push(Mapping { start: new.end, offset, ..old });
+                self.ranges.insert(new.end, Mapping { start: new.end, offset, ..old });
             }
         }
-        kept.push(new);
-        self.ranges = kept;
+        self.ranges.insert(new.start, new);
     }
 
     fn find(&self, address: u64) -> Option<Location> {
-        let mapping =
-            self.ranges.iter().find(|range| range.start <= address && address < range.end)?;
+        let (_, mapping) = self.ranges.range(..=address).next_back()?;
+        let mapping = Some(mapping).filter(|mapping| address < mapping.end)?;
         let offset =
             mapping.binary.is_some().then(|| (address - mapping.start + mapping.offset) as i64);
-        Some(Location { module: mapping.module.clone(), offset, binary: mapping.binary.clone() })
+        let module = mapping.module.to_string();
+        Some(Location { module, offset, binary: mapping.binary.clone() })
     }
 }
 
@@ -291,9 +323,15 @@ fn told_name(name: &str) -> String {
     }
 }
 
-fn read(pid: i32, binaries: &mut Binaries) -> procfs::ProcResult<Vec<Mapping>> {
+/// What process `pid` has mapped, and its program.
+fn read(pid: i32, binaries: &mut Binaries) -> procfs::ProcResult<(Vec<Mapping>, Option<Program>)> {
     let since = clocks::monotonic() as u64;
-    let maps = Process::new(pid)?.maps()?;
+    let process = Process::new(pid)?;
+    let before = process.stat()?.endcode;
+    let maps = process.maps()?;
+    // It may be another program's map if it has called exec meanwhile. Who may not know reads 0 or 1.
+    let code_end = Some(before)
+        .filter(|end| *end > 1 && process.stat().is_ok_and(|stat| stat.endcode == *end));
     let executable = maps.into_iter().filter(|map| map.perms.contains(MMPermissions::EXECUTE));
     let mapping = |map: procfs::process::MemoryMap| {
         let (start, end) = map.address;
@@ -315,9 +353,9 @@ fn read(pid: i32, binaries: &mut Binaries) -> procfs::ProcResult<Vec<Mapping>> {
         };
         let mapped = Mapped { pid, addresses: (start, end), path: &module };
         let binary = identity.map(|identity| binaries.of(&identity, mapped));
-        Mapping { start, end, offset: map.offset, binary, module, since }
+        Mapping { start, end, offset: map.offset, binary, module: module.into(), since }
     };
-    Ok(executable.map(mapping).collect())
+    Ok((executable.map(mapping).collect(), code_end.map(Program::EndsAt)))
 }
 
 #[cfg(test)]
@@ -327,7 +365,7 @@ mod tests {
     fn mapping(start: u64, end: u64, offset: u64, module: &str) -> Mapping {
         let binary = Binary { shown: module.to_owned(), build_id: None, file: None };
         let binary = Some(Arc::new(binary));
-        Mapping { start, end, offset, binary, module: module.to_owned(), since: 0 }
+        Mapping { start, end, offset, binary, module: module.into(), since: 0 }
     }
 
     #[test]
@@ -372,7 +410,7 @@ mod tests {
         let pid = child.id() as i32;
         child.wait().unwrap();
         spaces.catch_up();
-        let libc = spaces.by_pid[&pid].ranges.iter().find(|range| range.module.contains("libc"));
+        let libc = spaces.by_pid[&pid].ranges.values().find(|range| range.module.contains("libc"));
         let (start, offset) = libc.map(|libc| (libc.start, libc.offset)).unwrap();
         assert_eq!(spaces.locate(pid, start + 5).unwrap().offset, Some(offset as i64 + 5));
     }

@@ -448,9 +448,10 @@ impl Recording {
             Ok(frames) => (frames, None),
             Err(error) => (Frames::default(), Some(format!("{error:#}"))),
         };
-        let asked = self.manifest.unwinding.take().map(|told| told.asked).unwrap_or_default();
-        let told = self.unwinder.take().map(Unwinder::finish);
-        self.manifest.unwinding = told.map(|told| Unwinding { asked, ..told });
+        if let Some(told) = self.unwinder.take().map(Unwinder::finish) {
+            let asked = self.manifest.unwinding.take().map(|told| told.asked).unwrap_or_default();
+            self.manifest.unwinding = Some(Unwinding { asked, ..told });
+        }
         // Symbols take a while. Until then the manifest has the totals, but no end.
         self.write_manifest(true).unwrap_or_else(|error| {
             failed.get_or_insert_with(|| format!("{error:#}"));

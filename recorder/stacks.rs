@@ -79,7 +79,7 @@ impl Stacks {
             64..128 => raw.interrupted_further >> (depth - 64) & 1 != 0,
             _ => false,
         };
-        let frames = raw
+        let frames: Vec<i64> = raw
             .frames
             .words(record)
             .enumerate()
@@ -91,6 +91,8 @@ impl Stacks {
                 }
             })
             .collect();
+        // What is no frame pointer may lead to a zero too, but hardly through code only.
+        let in_code = frames.iter().all(|frame| self.frames[*frame as usize - 1].module.is_some());
         let row = Stack {
             ts: raw.ts.0 + epoch,
             id,
@@ -98,7 +100,7 @@ impl Stacks {
             frames,
             truncated: Shape::Truncated.is_in(shape),
             walked: pid.and_then(|_| walked(shape)).map(str::to_owned),
-            complete: pid.map(|_| Shape::Complete.is_in(shape)),
+            complete: pid.map(|_| Shape::Complete.is_in(shape) && in_code),
         };
         self.stack_rows.append(&row, &Default::default());
     }

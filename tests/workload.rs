@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+mod chains;
+
 /// The program made from `tests/workloads/NAME.c`, or one of its [`VARIANTS`].
 ///
 /// All of them are compiled when the first is needed. A virtual machine finds those that its host
@@ -58,32 +60,34 @@ const NEEDS: &[(&str, &str)] = &[("shop.c", "sys/sdt.h"), ("shoplib.c", "sys/sdt
 fn compile(directory: &Path) {
     std::fs::create_dir_all(directory).unwrap();
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/workloads");
+    let variants: Vec<_> = VARIANTS.iter().chain(chains::VARIANTS).collect();
     for entry in std::fs::read_dir(&sources).unwrap() {
         let source = entry.unwrap().path();
         let needs = NEEDS.iter().find(|(name, _)| source.ends_with(name));
         if needs.is_some_and(|(_, header)| !has_header(header)) {
-            for (name, ..) in VARIANTS.iter().filter(|variant| source.ends_with(variant.1)) {
+            for (name, ..) in variants.iter().filter(|variant| source.ends_with(variant.1)) {
                 // Nor are there those of another time.
                 let _ = std::fs::remove_file(directory.join(name));
             }
             continue;
         }
-        let is = |variant: &&(&str, &str, _, _)| source.ends_with(variant.1);
+        let own: Vec<_> = variants.iter().filter(|variant| source.ends_with(variant.1)).collect();
         if source.extension().is_some_and(|extension| extension == "c") {
             let name = source.file_stem().unwrap().to_str().unwrap();
             // A program with needs of its own is compiled as those say.
-            let of_that_name = VARIANTS.iter().filter(is).any(|variant| !variant.0.contains('-'));
+            let of_that_name = own.iter().any(|variant| !variant.0.contains('-'));
             if !of_that_name {
                 link(directory, name, &source, "cc", &[]);
             }
         }
-        for (name, _, compiler, flags) in VARIANTS.iter().filter(is) {
+        for (name, _, compiler, flags) in own {
             link(directory, name, &source, compiler, flags);
         }
     }
     let private = libraries_of_its_own(directory, "heap");
     let flags = private.iter().map(String::as_str).collect::<Vec<_>>();
     link(directory, "heap-private", &sources.join("heap.c"), "cc", &flags);
+    chains::compile_rust(directory, &sources.join("chain.rs"));
     compile_java(&directory.join(CLASSES), &sources.join("Collections.java"));
 }
 

@@ -9,12 +9,12 @@ use anyhow::{Context as _, Result, bail};
 use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
 use lookback_schemas::manifest::Unwinding;
 use lookback_schemas::unwind::{ARENA_PAGES, ARENAS, Page, ROWS, Range, Row, Space};
-use zerocopy::{FromBytes as _, IntoBytes as _};
+use zerocopy::IntoBytes as _;
 
 use super::rows::CallFrames;
 use super::slices::{Slice, Slices};
 use crate::binaries::Binary;
-use crate::mappings::{Changed, Mapping};
+use crate::mappings::{Changed, Mapping, Program};
 use crate::maps::map;
 
 /// How many processes can have tables at a time.
@@ -80,8 +80,8 @@ pub struct Tables {
     pages: u32,
     by_binary: HashMap<Key, Arc<Table>>,
     slices: Slices,
-    /// The spaces, and the image of the process that each is of.
-    spaces: HashMap<i32, (Slice, u64)>,
+    /// Where the ranges of each space are.
+    spaces: HashMap<i32, Slice>,
     version: u64,
     told: Unwinding,
     /// What has no table, and why.
@@ -144,11 +144,14 @@ impl Tables {
         let mut ranges: Vec<Range> =
             changed.mappings.iter().flat_map(|mapping| self.ranges_of(mapping)).collect();
         ranges.sort_by_key(|range| range.start);
-        ranges.truncate(MOST_RANGES);
+        if ranges.len() > MOST_RANGES {
+            let why = format!("it has mapped {} parts: of the last there are none", ranges.len());
+            self.without.insert(format!("process {}", changed.pid), why);
+            ranges.truncate(MOST_RANGES);
+        }
         let before = self.spaces.remove(&changed.pid);
-        let same_image = before.is_some_and(|(_, image)| image == changed.image);
-        match self.publish(maps, changed.pid, &ranges, same_image) {
-            Ok(Some(slice)) => _ = self.spaces.insert(changed.pid, (slice, changed.image)),
+        match self.publish(maps, changed, &ranges) {
+            Ok(Some(slice)) => _ = self.spaces.insert(changed.pid, slice),
             // The map may have lost it already.
             Ok(None) => _ = maps.spaces.delete(&changed.pid.to_ne_bytes()),
             Err(error) => {
@@ -156,9 +159,21 @@ impl Tables {
                 self.without.insert(format!("process {}", changed.pid), format!("{error:#}"));
             }
         }
-        if let Some((slice, _)) = before {
+        if let Some(slice) = before {
             self.slices.give_back(slice, Instant::now());
         }
+    }
+
+    /// Where the code of a program ends, in the address space of its process.
+    fn code_end(&self, program: &Program) -> Option<u64> {
+        let mapping = match program {
+            Program::EndsAt(end) => return Some(*end),
+            Program::Mapped(mapping) => mapping,
+        };
+        let frames = &self.by_binary.get(&Key::of(mapping.binary.as_ref()?))?.frames;
+        let bias = mapping.start.wrapping_sub(frames.address_of(mapping.offset)?);
+        let ends = frames.segments.iter().map(|code| code.address.wrapping_add(code.bytes));
+        Some(ends.max()?.wrapping_add(bias))
     }
 
     /// What to tell of all this.
@@ -253,29 +268,22 @@ impl Tables {
     fn publish(
         &mut self,
         maps: &UnwindMaps,
-        pid: i32,
+        changed: &Changed,
         ranges: &[Range],
-        same_image: bool,
     ) -> Result<Option<Slice>> {
         if ranges.is_empty() {
             return Ok(None);
         }
+        let code_end = changed.program.as_ref().and_then(|program| self.code_end(program));
+        let code_end = code_end.context("where the code of its program ends is not known")?;
         let count = ranges.len() as u32;
         let slice = self.slices.take(count, Instant::now());
         let slice = slice.context("no room for what it has mapped")?;
         let keys: Vec<u8> = (slice.first..).take(ranges.len()).flat_map(u32::to_ne_bytes).collect();
         maps.ranges.update_batch(&keys, ranges.as_bytes(), count, MapFlags::ANY, MapFlags::ANY)?;
-        let key = pid.to_ne_bytes();
-        let known = if same_image { maps.spaces.lookup(&key, MapFlags::ANY)? } else { None };
-        let known = known.and_then(|bytes| Space::read_from_bytes(&bytes).ok());
         self.version += 1;
-        let space = Space {
-            mm: known.map_or(0, |space| space.mm),
-            version: self.version,
-            first: slice.first,
-            count,
-        };
-        maps.spaces.update(&key, space.as_bytes(), MapFlags::ANY)?;
+        let space = Space { code_end, version: self.version, first: slice.first, count };
+        maps.spaces.update(&changed.pid.to_ne_bytes(), space.as_bytes(), MapFlags::ANY)?;
         Ok(Some(slice))
     }
 }

@@ -39,7 +39,7 @@ pub struct Manifest {
     pub filters: Filters,
     /// Per table: how many events there were.
     pub totals: BTreeMap<String, Total>,
-    /// By what stacks of programs were walked; null where none were.
+    /// By what stacks of programs were walked, if any were; null in recordings of older versions.
     #[serde(default)]
     pub unwinding: Option<Unwinding>,
     /// What became of the names of frames.

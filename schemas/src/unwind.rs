@@ -135,9 +135,9 @@ pub struct Range {
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
 )]
 pub struct Space {
-    /// The kernel's address of the address space that the ranges are of; 0 until a program first asks.
-    /// A process that has replaced its image has another.
-    pub mm: u64,
+    /// Where the code of its program ends, as the kernel knows it too (`mm_struct.end_code`). A process that
+    /// has replaced its image has another program, or the same one at other addresses.
+    pub code_end: u64,
     /// Told from all other spaces, and from what this was before, by this number.
     pub version: u64,
     /// The first of its ranges.
@@ -220,6 +220,6 @@ pub fn c_header() -> String {
     c += "\nstruct unwind_row {\n\t__u32 address;\n\t__s16 cfa;\n\t__s8 fp;\n\t__u8 rule;\n};\n\n\
           struct unwind_page {\n\tstruct unwind_row rows[ROWS];\n};\n\n\
           struct unwind_range {\n\t__u64 start;\n\t__u64 end;\n\t__u64 base;\n\t__u32 page;\n\t__u32 pages;\n};\n\n\
-          struct unwind_space {\n\t__u64 mm;\n\t__u64 version;\n\t__u32 first;\n\t__u32 count;\n};\n\n";
+          struct unwind_space {\n\t__u64 code_end;\n\t__u64 version;\n\t__u32 first;\n\t__u32 count;\n};\n\n";
     c
 }

@@ -25,6 +25,7 @@ mod signal;
 mod sites;
 mod syscall;
 mod tcp;
+mod unwind;
 mod usdt;
 mod vm;
 mod whole_system;

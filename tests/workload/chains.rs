@@ -1,0 +1,48 @@
+//! The programs whose stacks are walked, compiled in all ways that make a difference to a walk.
+
+use std::path::Path;
+use std::process::Command;
+
+/// As distributions compile: no frame pointers. These flags come last, so they win.
+macro_rules! optimized {
+    ($($more:literal),*) => {
+        &["-O2", "-fomit-frame-pointer", "-momit-leaf-frame-pointer", $($more),*]
+    };
+}
+
+/// As `VARIANTS` of all workloads. What is called `chain` has frame pointers.
+pub const VARIANTS: &[(&str, &str, &str, &[&str])] = &[
+    ("chain-pie", "chain.c", "cc", optimized!("-pie", "-fPIE")),
+    ("chain-fixed", "chain.c", "cc", optimized!("-no-pie", "-fno-pie")),
+    ("chain-static", "chain.c", "cc", optimized!("-static", "-DWITHOUT_LOADER")),
+    ("chain-other", "chain.c", "cc", &["-O1", "-static", "-DWITHOUT_LOADER"]),
+    ("chain-static-pie", "chain.c", "cc", optimized!("-static-pie", "-fPIE", "-DWITHOUT_LOADER")),
+    ("chain-stripped", "chain.c", "cc", optimized!("-s")),
+    ("chain-musl", "chain.c", "musl-gcc", optimized!("-DWITHOUT_JUDGE")),
+    ("chain-clang", "chain.c", "clang", optimized!("-Wno-unknown-attributes")),
+    (
+        "chain-untold",
+        "chain.c",
+        "cc",
+        &["-fno-asynchronous-unwind-tables", "-fno-unwind-tables", "-DWITHOUT_JUDGE"],
+    ),
+    (
+        "chain-nothing",
+        "chain.c",
+        "cc",
+        optimized!("-fno-asynchronous-unwind-tables", "-fno-unwind-tables", "-DWITHOUT_JUDGE"),
+    ),
+    ("libchain.so", "libchain.c", "cc", optimized!("-shared", "-fPIC")),
+    ("throws", "throws.cc", "c++", optimized!("-std=gnu++17")),
+    ("machine", "machine.c", "cc", optimized!()),
+];
+
+/// Compiles the chain in Rust. There is a compiler where there is cargo.
+pub fn compile_rust(directory: &Path, source: &Path) {
+    let new = directory.join(format!("chain-rust.{}", std::process::id()));
+    let mut command = Command::new("rustc");
+    command.args(["--edition", "2024", "-O", "-C", "force-frame-pointers=no", "-o"]);
+    let status = command.arg(&new).arg(source).status().unwrap();
+    assert!(status.success(), "rustc {}: {status}", source.display());
+    std::fs::rename(&new, directory.join("chain-rust")).unwrap();
+}
