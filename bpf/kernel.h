@@ -33,11 +33,17 @@ struct pt_regs {
 	unsigned long di;
 	unsigned long orig_ax;
 	unsigned long ip;
+	unsigned long cs;
 	unsigned long sp;
+	unsigned long ss;
 };
 
 struct thread_info {
 	__u32 status;
+};
+
+struct pcpu_hot {
+	int preempt_count;
 };
 #elif defined(__TARGET_ARCH_arm64)
 struct user_pt_regs {
@@ -53,6 +59,7 @@ struct pt_regs {
 
 struct thread_info {
 	unsigned long flags;
+	__u64 preempt_count;
 };
 #endif
 
@@ -202,8 +209,10 @@ struct sched_entity {
 struct task_struct {
 	struct thread_info thread_info;
 	unsigned int __state; /* since 5.14 (2f064a59a11f) */
+	void *stack;
 	unsigned int flags;
 	int prio;
+	unsigned int in_iowait : 1;
 	int exit_code;
 	int pid;
 	int tgid;
