@@ -7,7 +7,8 @@ use std::collections::HashMap;
 use ahash::HashSet;
 use anyhow::bail;
 
-use super::{FlamegraphArgs, Folded, Names, Sum, Weight, folded_name};
+use super::folding::{Folded, Names, Sum, folded_name};
+use super::{FlamegraphArgs, Weight};
 use crate::cli::Source;
 use crate::heap::shard::{Rules, Within};
 use crate::heap::{self, Look, Question, Wanted};

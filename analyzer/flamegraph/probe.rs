@@ -6,7 +6,8 @@
 
 use arrow::array::Array as _;
 
-use super::{FlamegraphArgs, Folded, Key, Sum, Sums, fold_sums};
+use super::FlamegraphArgs;
+use super::folding::{Folded, Key, Sum, Sums, fold_sums};
 use crate::cli::Source;
 use crate::processes::known;
 use crate::render::thousands;
