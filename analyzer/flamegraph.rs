@@ -1,4 +1,4 @@
-//! Flame graphs: where the CPUs' time went, by call stack.
+//! Flame graphs: where the CPUs' time went, and that of threads, by call stack.
 //!
 //! The table `sample` has what ran whenever the sampling clock ticked; a sample stands for its
 //! `period`. Stacks are interned: a sample carries the ids of its user and kernel stack. So samples
@@ -7,8 +7,8 @@
 //! `comm;user frames;kernel frames weight`, outermost frame first
 //! (<https://www.brendangregg.com/flamegraphs.html>).
 //!
-//! With `--weight` the same is drawn of [memory](memory): what is outstanding, or was allocated; or of
-//! the hits of [probes](probe) of the user's. And with `--diff` or `--diff-at` two graphs are drawn as one, in which red has grown and blue has shrunk.
+//! With `--weight` the same is drawn of time [off the CPUs](offcpu); of [memory](memory): what is outstanding, or
+//! was allocated; or of the hits of [probes](probe) of the user's. And with `--diff` or `--diff-at` two graphs are drawn as one, in which red has grown and blue has shrunk.
 //!
 //! What is unknown is said, not left out: a frame without a name is `[module+0xoffset]` or
 //! `[unknown]`, a stack that is not in the recording `[lost stack]`.
@@ -17,6 +17,7 @@ mod cpu;
 mod drawing;
 mod folding;
 mod memory;
+mod offcpu;
 mod probe;
 #[cfg(test)]
 mod tests;
@@ -47,6 +48,7 @@ pub const EXAMPLE: &str = "Examples:\n  analyze flamegraph web1.lookback -o flam
                            analyze flamegraph web1.lookback --pid 4711 --folded | sort -nrk2\n  \
                            analyze flamegraph web1.lookback --weight outstanding --at 30s -o heap.svg\n  \
                            analyze flamegraph web1.lookback --weight outstanding --diff-at 30s -o grown.svg\n  \
+                           analyze flamegraph web1.lookback --weight offcpu --waker -o waits.svg\n  \
                            analyze flamegraph web1.lookback --weight probe --probe request_start\n\n\
                            Without -o the SVG goes to the standard output, or, where that is a \
                            terminal, into flamegraph.svg.";
@@ -66,6 +68,9 @@ pub struct FlamegraphArgs {
     /// With `--weight probe` only hits of the probe of this name; can be given again
     #[arg(long, value_name = "NAME")]
     pub probe: Vec<String>,
+    /// With `--weight offcpu` or `wall` who ended each wait, behind its stack
+    #[arg(long)]
+    pub waker: bool,
     /// Memory at this instant: the forms of --since [default: the end]
     #[arg(long, value_name = "TIME")]
     pub at: Option<String>,
@@ -111,6 +116,10 @@ pub enum Weight {
     /// CPU time.
     #[default]
     Cpu,
+    /// Time off the CPUs: sleeping, and waiting for a CPU.
+    Offcpu,
+    /// Both together.
+    Wall,
     /// Bytes of heaps that are outstanding.
     Outstanding,
     /// Bytes that were allocated, freed or not.
@@ -126,15 +135,17 @@ pub enum Weight {
 }
 
 impl Weight {
-    fn table(self) -> TableId {
+    fn tables(self) -> &'static [TableId] {
         match self {
-            Weight::Cpu => TableId::Sample,
-            Weight::Probe => TableId::Probe,
+            Weight::Cpu => &[TableId::Sample],
+            Weight::Offcpu => &[TableId::Offcpu],
+            Weight::Wall => &[TableId::Sample, TableId::Offcpu],
+            Weight::Probe => &[TableId::Probe],
             Weight::Outstanding
             | Weight::Allocated
             | Weight::Peak
             | Weight::Temporary
-            | Weight::Count => TableId::Alloc,
+            | Weight::Count => &[TableId::Alloc],
         }
     }
 
@@ -142,6 +153,7 @@ impl Weight {
     fn unit(self, recording: &Recording) -> &'static str {
         match self {
             Weight::Cpu => cpu::period(recording),
+            Weight::Offcpu | Weight::Wall => "ns",
             Weight::Outstanding | Weight::Allocated | Weight::Peak => "bytes",
             Weight::Temporary | Weight::Count => "allocations",
             Weight::Probe => "hits",
@@ -153,6 +165,8 @@ impl Weight {
             (Weight::Cpu, true, _) => "User CPU time",
             (Weight::Cpu, _, true) => "Kernel CPU time",
             (Weight::Cpu, false, false) => "CPU time",
+            (Weight::Offcpu, _, _) => "Time off the CPUs",
+            (Weight::Wall, _, _) => "Wall time",
             (Weight::Outstanding, _, _) => "Outstanding memory",
             (Weight::Allocated, _, _) => "Allocated memory",
             (Weight::Peak, _, _) => "Memory at the peak",
@@ -169,15 +183,12 @@ fn fold(
     scope: &Scope,
     at: Option<&str>,
 ) -> anyhow::Result<Folded> {
+    let check = || args.weight.tables().iter().try_for_each(|table| scope.check(*table));
     match args.weight {
-        Weight::Cpu => {
-            scope.check(TableId::Sample)?;
-            cpu::collapse(args, source, scope)
-        }
-        Weight::Probe => {
-            scope.check(TableId::Probe)?;
-            probe::collapse(args, source, scope)
-        }
+        Weight::Cpu => check().and_then(|()| cpu::collapse(args, source, scope)),
+        Weight::Offcpu => check().and_then(|()| offcpu::collapse(args, source, scope)),
+        Weight::Wall => check().and_then(|()| offcpu::wall(args, source, scope)),
+        Weight::Probe => check().and_then(|()| probe::collapse(args, source, scope)),
         Weight::Outstanding
         | Weight::Allocated
         | Weight::Peak
@@ -217,16 +228,19 @@ fn lines(stacks: &Folded, before: Option<&Folded>) -> Vec<String> {
 pub fn run(args: &FlamegraphArgs) -> anyhow::Result<()> {
     let mut source = Source::open(&args.source)?;
     let scope = Scope::new(&args.scope, &source.recording)?;
-    let table = args.weight.table();
-    if table != TableId::Alloc && (args.at.is_some() || args.diff_at.is_some()) {
+    let tables = args.weight.tables();
+    if !tables.contains(&TableId::Alloc) && (args.at.is_some() || args.diff_at.is_some()) {
         bail!("--at and --diff-at are about memory: take --weight outstanding");
     }
     if args.weight != Weight::Probe && !args.probe.is_empty() {
         bail!("--probe is about hits of probes: take --weight probe");
     }
+    if args.waker && !matches!(args.weight, Weight::Offcpu | Weight::Wall) {
+        bail!("--waker is about waits: take --weight offcpu");
+    }
     let stacks = fold(args, &source, &scope, args.at.as_deref())?;
     let before = before(args, &source, &scope)?;
-    let heading = source.heading(&[table]);
+    let heading = source.heading(tables);
     match source.recording.manifest().symbols {
         Symbols::Resolved => {}
         Symbols::Pending | Symbols::Skipped => {
@@ -234,7 +248,7 @@ pub fn run(args: &FlamegraphArgs) -> anyhow::Result<()> {
         }
     }
     if source.args.format != Format::Table && !args.folded {
-        let mut output = source.begin(&[table])?;
+        let mut output = source.begin(tables)?;
         rows(args, &mut output, &stacks, before.as_ref())?;
         return output.finish();
     }
@@ -299,6 +313,9 @@ fn nothing(args: &FlamegraphArgs, source: &Source) -> anyhow::Result<()> {
     let recording = source.recording.directory().display();
     if args.weight == Weight::Probe {
         bail!("{recording}: there is no hit with a stack in this window and of these processes");
+    }
+    if matches!(args.weight, Weight::Offcpu | Weight::Wall) {
+        bail!("{recording}: there is no wait in this window and of these processes");
     }
     if args.weight != Weight::Cpu {
         bail!("{recording}: there is no allocation in this window and of these processes");

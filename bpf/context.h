@@ -16,8 +16,8 @@
 #define HARDIRQ_AND_NMI_SHIFTED 0x1f000000
 
 /*
- * Addresses from /proc/kallsyms, as numbers: 0 where there is no such symbol, or it does not show them, for want
- * of privileges or of CONFIG_KALLSYMS_ALL.
+ * Addresses from /proc/kallsyms, as numbers: 0 where there is no such symbol, or it does not show them, for
+ * want of privileges or of CONFIG_KALLSYMS_ALL.
  */
 extern const void __per_cpu_offset __ksym __weak;
 extern const void local_interrupt_disable_state __ksym __weak;

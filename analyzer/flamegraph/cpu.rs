@@ -5,14 +5,11 @@ use arrow::array::Array as _;
 use arrow::record_batch::RecordBatch;
 use lookback_schemas::recording::Recording;
 use lookback_schemas::tables::Sample;
-use lookback_schemas::wire::Reason;
 use lookback_schemas::{Error, TableId, cell};
 
 use super::FlamegraphArgs;
-use super::folding::{Folded, Key, Sum, Sums, fold_sums};
+use super::folding::{Folded, Key, Sum, Sums, fold_sums, kernel_threads};
 use crate::cli::Source;
-use crate::lifetimes::{Detail, Lifetimes};
-use crate::losses::missing;
 use crate::processes::known;
 use crate::scope::Scope;
 
@@ -41,7 +38,13 @@ impl Sums {
             let user = known!(user, row);
             let unreadable = user.is_none()
                 && kernel_threads.is_some_and(|threads| !threads.contains(&pid.value(row)));
-            let key = Key { comm: place, user, kernel: known!(kernel, row), unreadable };
+            let key = Key {
+                comm: place,
+                user,
+                kernel: known!(kernel, row),
+                unreadable,
+                behind: [None; 2],
+            };
             let sum = Sum { weight: period.value(row).max(0), samples: 1 };
             match &mut last {
                 Some((known, total)) if *known == key => total.add(sum),
@@ -65,32 +68,25 @@ pub(super) fn collapse(
     source: &Source,
     scope: &Scope,
 ) -> anyhow::Result<Folded> {
-    let recording = &source.recording;
-    // Only where stacks are known to be missing does a null stack need an explanation.
-    let losses = missing(recording, &[TableId::Sample], &source.window).unwrap_or_default();
-    let unreadable = losses.iter().any(|loss| loss.reason == Reason::StackUnreadable.name());
-    let kernel_threads: Option<HashSet<i32>> = match unreadable {
-        true => {
-            let lifetimes = Lifetimes::read(recording, Detail::Identity)?;
-            let kernel = lifetimes.all().iter().filter(|lifetime| lifetime.kernel);
-            // Pid 0 are the idle threads.
-            Some(kernel.map(|lifetime| lifetime.pid).chain([0]).collect())
-        }
-        false => None,
-    };
+    fold_sums(args, &source.recording, &sums(args, source, scope)?)
+}
 
+/// The samples summed up by stack.
+pub(super) fn sums(args: &FlamegraphArgs, source: &Source, scope: &Scope) -> anyhow::Result<Sums> {
+    let kernel_threads = kernel_threads(source, TableId::Sample)?;
     let mut columns = vec!["comm", "user_stack", "kernel_stack", "period", "pid"];
     columns.extend(scope.columns(TableId::Sample));
     let threads = args.threads.count();
-    let sums = recording.scan::<Sample>(source.window.range.clone()).columns(&columns).fold(
-        threads,
-        |sums: &mut Sums, path, batch| {
-            let batch = scope.filter(TableId::Sample, path, batch)?;
-            sums.add(&batch, kernel_threads.as_ref()).map_err(Error::damaged(path))
-        },
-        Sums::merge,
-    )?;
-    fold_sums(args, recording, &sums)
+    let sums =
+        source.recording.scan::<Sample>(source.window.range.clone()).columns(&columns).fold(
+            threads,
+            |sums: &mut Sums, path, batch| {
+                let batch = scope.filter(TableId::Sample, path, batch)?;
+                sums.add(&batch, kernel_threads.as_ref()).map_err(Error::damaged(path))
+            },
+            Sums::merge,
+        )?;
+    Ok(sums)
 }
 
 /// What `period` counts: the sampling hook's name tells.

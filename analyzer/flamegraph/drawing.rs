@@ -40,7 +40,8 @@ pub(super) fn draw(
     options.subtitle = Some(escaped(&said.join("; ")).into_owned());
     options.count_name = args.weight.unit(&source.recording).to_owned();
     let palette = match args.weight {
-        Weight::Cpu | Weight::Probe => BasicPalette::Hot,
+        Weight::Cpu | Weight::Wall | Weight::Probe => BasicPalette::Hot,
+        Weight::Offcpu => BasicPalette::Io,
         Weight::Outstanding
         | Weight::Allocated
         | Weight::Peak

@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 
 use ahash::{HashMap, HashSet};
-use lookback_schemas::Error;
 use lookback_schemas::recording::Recording;
+use lookback_schemas::wire::Reason;
+use lookback_schemas::{Error, TableId};
 
 use super::FlamegraphArgs;
+use crate::cli::Source;
+use crate::lifetimes::{Detail, Lifetimes};
+use crate::losses::missing;
 use crate::render::escaped;
 use crate::stacks::{Frame, Stacks};
 
@@ -40,6 +44,8 @@ pub(super) struct Key {
     pub kernel: Option<i64>,
     /// Whether there should be a user stack, but it could not be read.
     pub unreadable: bool,
+    /// What stands behind the stacks, innermost: places among [`Sums::names`].
+    pub behind: [Option<u32>; 2],
 }
 
 /// Samples summed up.
@@ -62,11 +68,20 @@ impl Sums {
         place
     }
 
+    /// The same sums, with this behind all stacks.
+    pub fn behind(mut self, text: &str) -> Sums {
+        let behind = [Some(self.place(text)), None];
+        self.sums = self.sums.into_iter().map(|(key, sum)| (Key { behind, ..key }, sum)).collect();
+        self
+    }
+
     /// Adds others.
     pub fn merge(&mut self, other: Sums) {
         let places: Vec<u32> = other.names.iter().map(|name| self.place(name)).collect();
         for (key, sum) in other.sums {
-            let key = Key { comm: places[key.comm as usize], ..key };
+            let place = |old: u32| places[old as usize];
+            let (comm, behind) = (place(key.comm), key.behind.map(|old| old.map(place)));
+            let key = Key { comm, behind, ..key };
             self.sums.entry(key).or_default().add(sum);
         }
     }
@@ -106,6 +121,8 @@ pub(super) fn fold_sums(
         if frames.is_empty() && (args.user || args.kernel) {
             continue;
         }
+        let behind = key.behind.iter().flatten();
+        frames.extend(behind.map(|place| folded_name(&sums.names[*place as usize])));
         frames.insert(0, folded_name(&sums.names[key.comm as usize]));
         if args.reverse {
             frames.reverse();
@@ -176,4 +193,21 @@ fn folded_calls(frame: &Frame) -> Vec<String> {
         return vec![folded_name(&frame.place()) + suffix];
     }
     frame.calls.iter().map(|call| folded_name(&call.name) + suffix).collect()
+}
+
+/// The processes that need no user stack, if stacks of the table are known to be missing: only then does a
+/// null stack need an explanation.
+pub(super) fn kernel_threads(
+    source: &Source,
+    table: TableId,
+) -> anyhow::Result<Option<HashSet<i32>>> {
+    let recording = &source.recording;
+    let losses = missing(recording, &[table], &source.window).unwrap_or_default();
+    if !losses.iter().any(|loss| loss.reason == Reason::StackUnreadable.name()) {
+        return Ok(None);
+    }
+    let lifetimes = Lifetimes::read(recording, Detail::Identity)?;
+    let kernel = lifetimes.all().iter().filter(|lifetime| lifetime.kernel);
+    // Pid 0 are the idle threads.
+    Ok(Some(kernel.map(|lifetime| lifetime.pid).chain([0]).collect()))
 }

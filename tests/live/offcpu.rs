@@ -12,14 +12,14 @@ use lookback_schemas::wire::Reason;
 use super::sites::Stacks;
 use super::{alone, shared};
 use crate::recording::{Record, Recorded, known, row_where, rows_in_time, text};
-use crate::running::Running;
+use crate::running::{Running, in_vm};
 use crate::workload::{self, Fact, fact, facts};
 
 /// How often the workload waits in each way.
 const COUNT: i64 = 20;
 
-/// A way of waiting: its name, the state, at least so many nanoseconds, and words of which one is in the names
-/// of the kernel's functions in which it waits.
+/// A way of waiting: its name, the state, at least so many nanoseconds, and words of which one is in the
+/// names of the kernel's functions in which it waits.
 const WAYS: [(&str, State, i64, &[&str]); 5] = [
     ("sleep", State::Interruptible, 3_000_000, &["nanosleep"]),
     ("futex", State::Interruptible, 1_000_000, &["futex"]),
@@ -229,4 +229,68 @@ fn what_has_not_come_back_is_recorded_and_what_was_away_before_is_counted() {
     let stacks = Stacks::read(&recorded);
     let user = stacks.names(known(&waits.user_stack, hangs).expect("it is a program"));
     assert!(user.iter().any(|name| name.contains("pause")), "{user:?}");
+}
+
+/// What the flame graph of a thread adds up to between two moments of the workload's clock, in nanoseconds.
+fn drawn(recorded: &Recorded, weight: &str, tid: i32, [since, until]: [i64; 2]) -> i64 {
+    let manifest = recorded.recording.manifest();
+    let after_start = |moment: i64| format!("{}ns", moment + manifest.epoch - manifest.started);
+    let (tid, since, until) = (tid.to_string(), after_start(since), after_start(until));
+    let options = ["--tid", &tid, "--since", &since, "--until", &until];
+    let rows = recorded.report(&[&["flamegraph", "--weight", weight], &options[..]].concat());
+    rows.iter().map(|row| row["weight"].as_i64().expect("it is a number")).sum()
+}
+
+#[test]
+fn time_on_and_off_the_cpu_is_all_time() {
+    let Some(_turn) = alone(&["offcpu", "profile"]) else { return };
+    let frequency = if in_vm() { "99" } else { "999" };
+    let recorded = Record::trace("offcpu,profile")
+        .options(["--frequency", frequency])
+        .workload("waits", ["compete", "1500"])
+        .run();
+    let tracers = &recorded.recording.manifest().tracers;
+    if tracers.iter().flat_map(|tracer| &tracer.hooks).any(|hook| hook.hook.contains("cycles")) {
+        eprintln!("left out: the samples of this machine count cycles, and no time");
+        return;
+    }
+    for thread in facts(recorded.stdout(), "thread") {
+        const WINDOW: i64 = 1_000_000_000;
+        let until = thread.int("before") - 100_000_000;
+        let window = [until - WINDOW, until];
+        let of = |weight| drawn(&recorded, weight, thread.int32("tid"), window);
+        let (off, wall) = (of("offcpu"), of("wall"));
+        // Two threads have one CPU.
+        assert!((WINDOW / 4..WINDOW * 3 / 4).contains(&off), "{off} ns off the CPU: {thread:?}");
+        let error = (wall - WINDOW).abs() as f64 / WINDOW as f64;
+        assert!(error < if in_vm() { 0.3 } else { 0.1 }, "{wall} ns in a second: {thread:?}");
+    }
+}
+
+#[test]
+fn the_report_has_who_woke_whom_where() {
+    let Some(_turn) = alone(&["offcpu"]) else { return };
+    let count = COUNT.to_string();
+    let recorded = Record::trace("offcpu").workload("offcpu", ["each", &count]).run();
+    let unseen = unpaired(&recorded);
+    let rows = recorded.report(&["offcpu", "--by", "thread,state,syscall,function,waker"]);
+    for (way, state, call, waker) in [
+        ("futex", "interruptible", "futex", "offcpu"),
+        ("pipe", "interruptible", "read", "writer"),
+        ("stop", "stopped", "kill", "vfork"),
+    ] {
+        let is_waker = |said: &str| said.trim_end_matches('?') == waker;
+        let found: Vec<_> = rows
+            .iter()
+            .filter(|row| row["state"] == state && row["syscall"] == call)
+            .filter(|row| row["waker"].as_str().is_some_and(is_waker))
+            .collect();
+        let times: i64 = found.iter().map(|row| row["count"].as_i64().expect("a number")).sum();
+        assert!((times..=times + unseen).contains(&COUNT), "{way}: {times} of {rows:?}");
+        for row in found {
+            let function = row["function"].as_str().expect("it has a name");
+            let words = WAYS.iter().find(|(name, ..)| *name == way).expect("it is one").3;
+            assert!(words.iter().any(|word| function.contains(word)), "{way}: {function}");
+        }
+    }
 }

@@ -2,7 +2,7 @@
  * Threads that leave their CPU a known number of times, for a known reason, until somebody known wakes them.
  *
  *   offcpu each COUNT      each way of waiting, COUNT times
- *   offcpu hang            after a line, a thread that waits for ever, while the program waits for another line
+ *   offcpu hang            a line later a thread waits for ever, and the program for another line
  *
  * A way says `waited` with the thread, its waker (0: an interrupt), the system call, and how often the
  * kernel says that the thread slept from `began` to `ended`. Stacks have a function that is named after it:

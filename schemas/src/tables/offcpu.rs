@@ -18,15 +18,15 @@ event! {
         user_stack: StackHash as Id,
         /// The kernel's code that waits. See `stack`.
         kernel_stack: StackHash as Id,
-        /// How it left: the kernel's bits of a task's state. 0 able to run (preempted, or it gave up the CPU),
-        /// 1 interruptible, 2 uninterruptible sleep, 4 stopped, 8 traced, 64 parked; 256 beside 2: signals
-        /// that kill end it; 1024 beside 2: it has nothing to do. Null where a waker was so fast that the
-        /// state said so already.
+        /// How it left: the kernel's bits of a task's state. 0 able to run (preempted, or it gave up the
+        /// CPU), 1 interruptible, 2 uninterruptible sleep, 4 stopped, 8 traced, 64 parked; 256 beside 2:
+        /// signals that kill end it; 1024 beside 2: it has nothing to do. Others are the kernel's own. Null
+        /// where a waker was so fast that the state said so already.
         state: Maybe<i32> as Code,
         /// Whether it waited for a disk or the like, as the kernel accounts it (`iowait`).
         io: Flag as Flag,
-        /// The system call that it was in; null where it was in none, in one of a 32-bit program, or where the
-        /// kernel does not tell.
+        /// The system call that it was in; null where it was in none, in one of a 32-bit program, or where
+        /// the kernel does not tell.
         syscall: Maybe<i32> as Code,
         /// The process.
         pid: i32 as Id,
@@ -99,8 +99,8 @@ impl State {
         }
     }
 
-    /// The state that these bits stand for (`TASK_…` in `include/linux/sched.h`; they are the same since 4.14);
-    /// `None` for others.
+    /// The state that these bits stand for (`TASK_…` in `include/linux/sched.h`; they are the same since
+    /// 4.14); `None` for others.
     #[must_use]
     pub fn from_bits(bits: i32) -> Option<State> {
         const NO_LOAD: i32 = 0x400;
