@@ -118,7 +118,7 @@ pub enum Weight {
     Cpu,
     /// Time off the CPUs: sleeping, and waiting for a CPU.
     Offcpu,
-    /// Both together.
+    /// Time on and off the CPUs, all that threads lived.
     Wall,
     /// Bytes of heaps that are outstanding.
     Outstanding,

@@ -21,14 +21,15 @@ const COUNT: i64 = 20;
 /// A way of waiting: its name, the state, at least so many nanoseconds, and words of which one is in the
 /// names of the kernel's functions in which it waits.
 const WAYS: [(&str, State, i64, &[&str]); 5] = [
-    ("sleep", State::Interruptible, 3_000_000, &["nanosleep"]),
+    ("sleep", State::Interruptible, 10_000_000, &["nanosleep"]),
     ("futex", State::Interruptible, 1_000_000, &["futex"]),
     ("pipe", State::Interruptible, 1_000_000, &["pipe_read"]),
-    ("vfork", State::Uninterruptible, 3_000_000, &["vfork", "completion"]),
-    ("stop", State::Stopped, 1_000_000, &["do_signal_stop", "get_signal"]),
+    ("vfork", State::Uninterruptible, 1_000_000, &["vfork", "completion"]),
+    ("stop", State::Stopped, 0, &["do_signal_stop", "get_signal"]),
 ];
 
-/// The kernel's clock and the workload's are one, but the sleep may begin before the thread is off the CPU.
+/// A sleep, or the wait for its end, may begin a little before the thread is off the CPU. How long before is not
+/// known of one that is stopped: its parent is told first.
 const SLACK: i64 = 200_000;
 
 fn state(waits: &Columns, row: usize) -> Option<State> {
@@ -110,7 +111,7 @@ fn check_each(recorded: &Recorded) {
             // Where the waker was very fast there is none.
             assert!(state(&waits, row).is_none_or(|state| state == expected), "{said:?}");
             let duration = known(&waits.duration, row).expect("it came back");
-            assert!(duration >= least - SLACK, "{duration} ns: {said:?}");
+            assert!(duration >= (least - SLACK).max(1), "{duration} ns: {said:?}");
             let runnable = known(&waits.runnable, row).expect("it was woken");
             assert!((0..=duration).contains(&runnable), "{runnable} of {duration} ns: {said:?}");
             assert_eq!(waits.pid.value(row), said.int32("pid"));
@@ -260,8 +261,8 @@ fn time_on_and_off_the_cpu_is_all_time() {
         let window = [until - WINDOW, until];
         let of = |weight| drawn(&recorded, weight, thread.int32("tid"), window);
         let (off, wall) = (of("offcpu"), of("wall"));
-        // Two threads have one CPU.
-        assert!((WINDOW / 4..WINDOW * 3 / 4).contains(&off), "{off} ns off the CPU: {thread:?}");
+        // Two threads have one CPU, and others of this machine may want it too.
+        assert!((WINDOW / 4..WINDOW).contains(&off), "{off} ns off the CPU: {thread:?}");
         let error = (wall - WINDOW).abs() as f64 / WINDOW as f64;
         assert!(error < if in_vm() { 0.3 } else { 0.1 }, "{wall} ns in a second: {thread:?}");
     }

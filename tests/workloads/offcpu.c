@@ -78,7 +78,7 @@ static void ended(struct wait wait, pid_t waker)
 
 static FAR void sleep_once(void)
 {
-	struct timespec time = { 0, 3000000 };
+	struct timespec time = { 0, 10000000 };
 
 	must(syscall(SYS_nanosleep, &time, NULL));
 }
@@ -158,15 +158,16 @@ static FAR void way_pipe(void)
 	must(waitpid(writer, NULL, 0));
 }
 
+/* How often the parent of a vfork has slept: its child counts, which has the same memory. */
+static long parent_sleeps;
+
 /* Nothing but a signal that kills wakes the parent of a vfork. */
 static FAR void vfork_once(void)
 {
 	pid_t child = vfork();
 
 	if (!child) {
-		struct timespec time = { 0, 3000000 };
-
-		syscall(SYS_nanosleep, &time, NULL);
+		parent_sleeps = await_next_sleep(getppid(), getppid(), parent_sleeps);
 		_exit(0);
 	}
 	must(child);
@@ -176,6 +177,7 @@ static FAR void way_vfork(void)
 {
 	struct wait vforks = begin("vfork", SYS_vfork);
 
+	parent_sleeps = vforks.sleeps;
 	for (int i = 0; i < count; i++)
 		vfork_once();
 	/* Each child is another waker. */
