@@ -18,8 +18,8 @@ use lookback_schemas::cell::View as _;
 use lookback_schemas::manifest;
 use lookback_schemas::segment::{self, Segment};
 use lookback_schemas::tables::{
-    Alloc, Cgroup, Exec, Exit, Fork, Frame, Kalloc, Loss, Probe, Process, Runq, Sample, Stack,
-    Symbol, Vm,
+    Alloc, Cgroup, Exec, Exit, Fork, Frame, Kalloc, Loss, Offcpu, Probe, Process, Runq, Sample,
+    Stack, Symbol, Vm,
 };
 use lookback_schemas::wire::Reason;
 use lookback_schemas::{Table, TableId, cell};
@@ -327,6 +327,11 @@ impl<'a> Check<'a> {
                 let rows = view::<Probe>(batch)?;
                 self.refer_to_stacks("probe.stack", &rows.stack);
                 self.refer_to_stacks("probe.kernel_stack", &rows.kernel_stack);
+            }
+            TableId::Offcpu => {
+                let rows = view::<Offcpu>(batch)?;
+                self.refer_to_stacks("offcpu.user_stack", &rows.user_stack);
+                self.refer_to_stacks("offcpu.kernel_stack", &rows.kernel_stack);
             }
             TableId::Vm => {
                 let rows = view::<Vm>(batch)?;

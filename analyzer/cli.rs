@@ -12,8 +12,8 @@ use crate::losses::Heading;
 use crate::render::{Output, OutputArgs};
 use crate::window::{Span, Window, WindowArgs};
 use crate::{
-    cat, check, commands, flamegraph, gc, histogram, info, irqs, lsm, memleak, opens, probes,
-    processes, repair, runqlat, signals, spans, syscalls, tcp, unlinks,
+    cat, check, commands, flamegraph, gc, histogram, info, irqs, lsm, memleak, offcpu, opens,
+    probes, processes, repair, runqlat, signals, spans, syscalls, tcp, unlinks,
 };
 
 /// Answer questions from a recording: on any machine, without privileges
@@ -56,6 +56,9 @@ pub enum Command {
     /// How long threads that could run waited for a CPU, and behind whom
     #[command(after_help = runqlat::EXAMPLE)]
     Runqlat(runqlat::RunqlatArgs),
+    /// Time off the CPUs: what threads wait for, how long, and who ends it
+    #[command(after_help = offcpu::EXAMPLE)]
+    Offcpu(offcpu::OffcpuArgs),
     /// Interrupts: how much time their handlers took, and from whom
     #[command(after_help = irqs::EXAMPLE)]
     Irqs(irqs::IrqsArgs),
@@ -80,7 +83,7 @@ pub enum Command {
     /// Memory that programs, or the kernel for itself, allocated and did not free, at any instant
     #[command(after_help = memleak::EXAMPLE)]
     Memleak(memleak::MemleakArgs),
-    /// A flame graph of what ran on the CPUs, of who allocated memory, or of who came by a probe
+    /// A flame graph of what ran on the CPUs, of what waited, of who allocated memory, or came by a probe
     #[command(after_help = flamegraph::EXAMPLE)]
     Flamegraph(flamegraph::FlamegraphArgs),
     /// How the values of a column are distributed, as a log2 or linear histogram
@@ -169,6 +172,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Opens(args) => opens::run(&args).map(done),
         Command::Unlinks(args) => unlinks::run(&args).map(done),
         Command::Runqlat(args) => runqlat::run(&args).map(done),
+        Command::Offcpu(args) => offcpu::run(&args).map(done),
         Command::Irqs(args) => irqs::run(&args).map(done),
         Command::Tcp(args) => tcp::run(&args).map(done),
         Command::Lsm(args) => lsm::run(&args).map(done),
@@ -275,6 +279,8 @@ mod tests {
             &["unlinks", "--format", "csv"],
             &["runqlat", "--format", "csv"],
             &["runqlat", "--blame", "--format", "csv"],
+            &["offcpu", "--format", "csv"],
+            &["offcpu", "--by", "function,waker", "--format", "csv"],
             &["irqs", "--format", "csv"],
             &["tcp", "connects", "--format", "csv"],
             &["tcp", "connects", "--hist", "--format", "csv"],

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use lookback_schemas::TableId;
-use lookback_schemas::tables::{alloc, gc, vm};
+use lookback_schemas::tables::{alloc, gc, offcpu, vm};
 
 /// Signals 1 to 31 without their `SIG` (`include/uapi/asm-generic/signal.h`).
 const SIGNALS: [&str; 31] = [
@@ -281,6 +281,13 @@ pub fn wait_cause(number: i32) -> Cow<'static, str> {
     named(&["woken", "preempted", "new"], number)
 }
 
+/// How a thread left its CPU; see the table `offcpu`.
+#[must_use]
+pub fn task_state(bits: i32) -> Cow<'static, str> {
+    let state = offcpu::State::from_bits(bits);
+    state.map_or_else(|| Cow::Owned(bits.to_string()), |state| state.name().into())
+}
+
 /// A function of an allocator; see the table `alloc`.
 #[must_use]
 pub fn alloc_function(number: i32) -> Cow<'static, str> {
@@ -318,11 +325,12 @@ pub fn gc_full(number: i32) -> Cow<'static, str> {
 /// The name of a code.
 pub type Name = fn(i32) -> Cow<'static, str>;
 
-/// What names the codes in a column of the tables of memory and of garbage, where a person reads them.
+/// What names the codes in a column of the tables of waits, memory and garbage, where a person reads them.
 #[must_use]
 pub fn names_of(table: TableId, column: &str) -> Option<Name> {
     match (table, column) {
         (TableId::Alloc, "function") => Some(alloc_function),
+        (TableId::Offcpu, "state") => Some(task_state),
         (TableId::Vm, "call") => Some(vm_call),
         (TableId::Gc, "part") => Some(gc_part),
         (TableId::Gc, "runtime") => Some(gc_runtime),

@@ -10,10 +10,12 @@ use arrow::datatypes::Int64Type;
 use lookback_schemas::TableId;
 use parquet::arrow::ArrowWriter;
 
-use crate::made::{Collection, Heap, Hit, Kernel, Made, Mapping, Stretch, analyze, analyze_at};
+use crate::made::{
+    Away, Collection, Heap, Hit, Kernel, Made, Mapping, Stretch, analyze, analyze_at,
+};
 
 /// Every command, with the options that read differently.
-const COMMANDS: [&[&str]; 61] = [
+const COMMANDS: [&[&str]; 64] = [
     &["info"],
     &["check"],
     &["processes"],
@@ -35,6 +37,8 @@ const COMMANDS: [&[&str]; 61] = [
     &["runqlat", "--by", "thread", "--summary", "--cgroup", "5"],
     &["runqlat", "--blame"],
     &["runqlat", "--list"],
+    &["offcpu"],
+    &["offcpu", "--by", "thread,function,waker,syscall", "--top", "5", "--threads", "3"],
     &["irqs", "--by", "interrupted"],
     &["irqs", "--dist", "--by", "cpu"],
     &["tcp", "connects"],
@@ -70,6 +74,7 @@ const COMMANDS: [&[&str]; 61] = [
     &["spans", "--blame", "--longest", "2"],
     &["flamegraph", "--weight", "probe", "--folded"],
     &["flamegraph", "--weight", "outstanding", "--folded"],
+    &["flamegraph", "--weight", "offcpu", "--waker", "--folded"],
     &["flamegraph"],
     &["flamegraph", "--folded", "--pid", "10", "--follow"],
     &["histogram", "exit", "duration", "--by", "comm"],
@@ -94,6 +99,8 @@ fn everything() -> Made {
             made.opened(time + 0.4, 10, Some("a"), Some("srv\0"), Err(2)),
             made.unlink(time + 0.4, 10, 2, "a", Some("b"), 0),
             made.runq(time + 0.4, 10, 10, 900, 0, 0),
+            made.offcpu(Away::slept(time + 0.4, 10, "a", 5).at(Some(1), Some(2))),
+            made.offcpu(Away::slept(time + 0.5, 10, "a", 5).open()),
             made.hardirq(time + 0.4, "eth0", 0, 10, 900),
             made.softirq(time + 0.4, 3, 0, 10, 900),
             made.tcpconnect(time + 0.4, 10, 443, Some(0)),
@@ -339,6 +346,12 @@ fn hostile_numbers_do_not_overflow() {
         let call = Heap::malloc(seconds, -1, address, bytes, i64::MIN + 1);
         made.alloc(Heap { function, old, stands_for, duration, ..call })
     };
+    let away = |seconds, state, duration, runnable| {
+        let slept = Away::slept(seconds, -1, "\x1b[31m", 0).at(Some(-1), Some(i64::MAX));
+        let (duration, runnable, waker) = (Some(duration), Some(runnable), Some((-1, "\x1b[31m")));
+        let (state, syscall, tid) = (Some(state), Some(state), i32::MIN);
+        made.offcpu(Away { duration, runnable, waker, state, syscall, tid, ..slept })
+    };
     let gc = |seconds, part, size: i64| {
         let whole =
             Collection { part, runtime: part, tid: -1, ..Collection::hotspot(seconds, -1, 0) };
@@ -376,6 +389,10 @@ fn hostile_numbers_do_not_overflow() {
         made.runq(-far, -1, i32::MAX, i64::MIN, i32::MIN, i32::MAX),
         made.runq(-far, -1, i32::MAX, i64::MAX, i32::MIN, i32::MAX),
         made.runq(-far, -1, i32::MAX, i64::MAX, i32::MIN, i32::MAX),
+        away(-far, i32::MAX, i64::MAX, i64::MIN + 1),
+        away(far, i32::MIN + 1, i64::MAX, i64::MAX),
+        away(far, 0, i64::MIN + 1, i64::MAX),
+        away(0.0, 1, 5, i64::MAX),
         made.hardirq(-far, "\x1b[31m", i32::MIN, i32::MIN, i64::MAX),
         made.softirq(far, i32::MAX, i32::MIN, i32::MIN, i64::MIN),
         made.tcpconnect(far, i32::MAX, i32::MIN, Some(i32::MAX)),

@@ -5,7 +5,7 @@
 //! one module:
 //!
 //! - [`info`] and [`check`] tell what a recording is and whether it is whole;
-//! - [`processes`], [`signals`], [`syscalls`], [`opens`], [`unlinks`], [`runqlat`], [`irqs`], [`tcp`],
+//! - [`processes`], [`signals`], [`syscalls`], [`opens`], [`unlinks`], [`runqlat`], [`offcpu`], [`irqs`], [`tcp`],
 //!   [`lsm`], [`gc`], [`commands`], [`probes`], [`spans`], [`memleak`], [`flamegraph`] and
 //!   [`histogram`] answer questions;
 //! - [`cat`] prints the rows of any table;
@@ -41,6 +41,7 @@ pub mod losses;
 pub mod lsm;
 pub mod mapped;
 pub mod memleak;
+pub mod offcpu;
 pub mod opens;
 pub mod probes;
 pub mod processes;

@@ -1,6 +1,7 @@
 //! Recordings made up for tests, written as the recorder writes them.
 
 mod runtimes;
+mod waits;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use lookback_schemas::wire::{Chars, Flag, Header, Ip, Loc, Maybe, Monotonic, Sta
 use lookback_schemas::{Table, TableId};
 
 pub use self::runtimes::{Collection, Hit, Stretch};
+pub use self::waits::Away;
 
 /// When the made recordings begin: 2026-11-22T10:15:00Z.
 pub const START: i64 = 1_795_342_500_000_000_000;

@@ -163,6 +163,11 @@ impl Names {
     }
 }
 
+/// The name of a call of 64-bit programs on a machine that `uname -m` calls `arch`, or its number.
+pub(crate) fn name_of(arch: &str, number: i32) -> Cow<'static, str> {
+    Names::of(arch).name(Call { compat: false, number })
+}
+
 /// Which calls a report is about.
 struct Chosen {
     /// Only these; all if empty.

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "kernel.h"
+#include "events.gen.h"
 
 /* Of syscalls that programs of ours look for; the numbers never change (arch/.../syscall.tbl). */
 #if defined(__TARGET_ARCH_x86)
@@ -72,4 +73,40 @@ static __always_inline long number_of(struct pt_regs *regs)
 static __always_inline bool makes_a_thread(long number)
 {
 	return number == NR_CLONE || number == NR_CLONE3 || number == NR_FORK || number == NR_VFORK;
+}
+
+/* The registers with which the current thread entered the kernel; NULL where the kernel does not tell. */
+static __always_inline struct pt_regs *user_registers(struct task_struct *task)
+{
+	/* Since 5.15 (dd6e10fbd9fb). */
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs))
+		return (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+#if defined(__TARGET_ARCH_x86)
+	/* Before, they are at the end of a stack of 16 KiB. Where that has another size, these are no selectors. */
+	const __u64 stack_bytes = 16384, user_code = 0x33, user_data = 0x2b;
+	struct pt_regs *regs = BPF_CORE_READ(task, stack) + stack_bytes - bpf_core_type_size(struct pt_regs);
+
+	if (BPF_CORE_READ(regs, cs) == user_code && BPF_CORE_READ(regs, ss) == user_data)
+		return regs;
+#endif
+	return NULL;
+}
+
+/*
+ * The number of the system call that the current thread is in; UNKNOWN_32 where it is in none, it is one of
+ * a 32-bit program, or the kernel does not tell.
+ */
+static __always_inline __s32 current_call(struct task_struct *task)
+{
+	struct pt_regs *regs;
+	long number;
+
+	if (BPF_CORE_READ(task, flags) & PF_KTHREAD || compat_call(task))
+		return UNKNOWN_32;
+	regs = user_registers(task);
+	/* Threads that the kernel made in a program, as those of io_uring, have no code there. */
+	if (!regs || !PT_REGS_IP_CORE(regs))
+		return UNKNOWN_32;
+	number = number_of(regs);
+	return number >= 0 && number <= 0x7fffffff ? (__s32)number : UNKNOWN_32;
 }

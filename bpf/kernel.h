@@ -38,10 +38,15 @@ struct pt_regs {
 	unsigned long ip;
 	unsigned long cs;
 	unsigned long sp;
+	unsigned long ss;
 };
 
 struct thread_info {
 	__u32 status;
+};
+
+struct pcpu_hot {
+	int preempt_count;
 };
 #elif defined(__TARGET_ARCH_arm64)
 struct user_pt_regs {
@@ -57,6 +62,7 @@ struct pt_regs {
 
 struct thread_info {
 	unsigned long flags;
+	__u64 preempt_count;
 };
 #endif
 
@@ -222,6 +228,7 @@ struct task_struct {
 	void *stack;
 	unsigned int flags;
 	int prio;
+	unsigned int in_iowait : 1;
 	int exit_code;
 	int pid;
 	int tgid;

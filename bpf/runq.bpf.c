@@ -6,6 +6,7 @@
  * are read by plain loads; the other (raw_tp) copies each.
  */
 #include "pending.h"
+#include "tasks.h"
 
 enum cause { WOKEN, PREEMPTED, NEW };
 
@@ -28,15 +29,6 @@ static __always_inline __s64 pid_namespace(struct task_struct *task)
 	number = (void *)pid + bpf_core_field_offset(struct pid, numbers) +
 		 BPF_CORE_READ(pid, level) * bpf_core_type_size(struct upid);
 	return BPF_CORE_READ(number, ns, ns.inum);
-}
-
-static __always_inline bool can_run(struct task_struct *task, const bool typed)
-{
-	struct task_struct___state *old = (void *)task;
-
-	if (bpf_core_field_exists(task->__state))
-		return !MEMBER(typed, task, __state);
-	return !BPF_CORE_READ(old, state);
 }
 
 static __always_inline int waits(struct task_struct *task, enum cause cause, const bool typed)
@@ -77,7 +69,7 @@ static __always_inline int switches(__u64 preempted, struct task_struct *prev, s
 	struct runq_event *row;
 	__u64 length;
 
-	if (tid && (preempted || can_run(prev, typed))) {
+	if (tid && (preempted || !task_state(prev, typed))) {
 		waits(prev, PREEMPTED, typed);
 	} else if (tid) {
 		wait = bpf_map_lookup_elem(&pending, &tid);

@@ -27,7 +27,7 @@ pub struct Selection {
     #[arg(long, help_heading = "Tracers")]
     pub syscall_args: bool,
 
-    /// Leave out waits, calls, interrupts and connects that took less time
+    /// Leave out waits (for a CPU, and off the CPUs), calls, interrupts and connects that took less time
     #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "Tracers")]
     pub min_latency: Option<Duration>,
 

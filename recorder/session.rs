@@ -149,7 +149,7 @@ pub fn record(args: &Args) -> Result<u8> {
     };
     let recorded = recording.began.elapsed();
     let mut unfinished = Unfinished::new(places.spans.clone());
-    attached.iter().for_each(|(_, tracing)| unfinished.watch(tracing.object()));
+    attached.iter().for_each(|(tracer, tracing)| unfinished.watch(tracer.tables, tracing.object()));
     drop(attached);
     drop(following);
     // It may have called exec since it was looked at last.

@@ -1,11 +1,11 @@
-//! What had begun and not ended when the recording did: spans and collections of garbage.
+//! What had begun and not ended when the recording did: spans, collections of garbage, and waits off the CPU.
 //!
 //! The kernel side makes a row when something ends. What is left in its maps when all programs are detached
 //! has no end, and becomes rows without a duration, so that what hangs is seen.
 
 use libbpf_rs::{MapCore as _, MapFlags, MapHandle, Object};
 use lookback_schemas::TableId;
-use lookback_schemas::tables::{Gc, Span};
+use lookback_schemas::tables::{Gc, Offcpu, Span};
 use lookback_schemas::wire::{Chars, Header, Maybe, Monotonic};
 use zerocopy::{FromBytes, Immutable, IntoBytes as _, KnownLayout};
 
@@ -17,6 +17,8 @@ pub struct Unfinished {
     nested: Option<MapHandle>,
     keyed: Option<MapHandle>,
     collecting: Option<MapHandle>,
+    /// Of the tracer `offcpu`.
+    waiting: Option<MapHandle>,
     /// The spans' names; their numbers begin at 1.
     names: Vec<String>,
 }
@@ -57,6 +59,17 @@ struct KeyedSpan {
     unused: u32,
 }
 
+/// `struct pending` of bpf/offcpu.bpf.c.
+#[repr(C)]
+#[derive(FromBytes, KnownLayout, Immutable)]
+struct OffCpu {
+    since: u64,
+    woken: u64,
+    new: u64,
+    /// The row as far as it is known.
+    row: Offcpu,
+}
+
 /// `struct opening` of bpf/gc.bpf.c.
 #[repr(C)]
 #[derive(Clone, Copy, FromBytes, KnownLayout, Immutable)]
@@ -87,13 +100,14 @@ impl Unfinished {
         Unfinished { names, ..Unfinished::default() }
     }
 
-    /// Remembers the maps of a tracer's object.
-    pub fn watch(&mut self, object: &Object) {
+    /// Remembers the maps of a tracer's object, of which the tables are these.
+    pub fn watch(&mut self, tables: &[TableId], object: &Object) {
         for map in object.maps() {
             let place = match map.name().to_str() {
                 Some("open_spans") => &mut self.nested,
                 Some("keyed_spans") => &mut self.keyed,
                 Some("collecting") => &mut self.collecting,
+                Some("pending") if tables.contains(&TableId::Offcpu) => &mut self.waiting,
                 _others => continue,
             };
             *place = MapHandle::try_from(&map).ok();
@@ -132,6 +146,14 @@ impl Unfinished {
             for opening in open.list.iter().filter(|opening| opening.since != 0) {
                 let row = collection(opening, &thread);
                 records.push((TableId::Gc, row.as_bytes().to_vec()));
+            }
+        });
+        each(self.waiting.as_ref(), |_, value| {
+            let Ok((waiting, _)) = OffCpu::ref_from_prefix(value) else { return };
+            if waiting.since != 0 {
+                let header = Header { table: TableId::Offcpu as u32, cpu: 0 };
+                let row = Offcpu { header, ..waiting.row };
+                records.push((TableId::Offcpu, row.as_bytes().to_vec()));
             }
         });
         records
@@ -225,6 +247,7 @@ mod tests {
         assert_eq!(size_of::<OpenSpans>(), 8 + 16 * 16);
         assert_eq!(size_of::<Openings>(), 8 + 32 * 64);
         assert_eq!((size_of::<SpanKey>(), size_of::<KeyedSpan>()), (16, 32));
+        assert_eq!(size_of::<OffCpu>(), 24 + size_of::<Offcpu>());
     }
 
     #[test]

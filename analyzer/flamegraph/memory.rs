@@ -7,7 +7,8 @@ use std::collections::HashMap;
 use ahash::HashSet;
 use anyhow::bail;
 
-use super::{FlamegraphArgs, Folded, Names, Sum, Weight, folded_name};
+use super::folding::{Folded, Names, Sum, folded_name};
+use super::{FlamegraphArgs, Weight};
 use crate::cli::Source;
 use crate::heap::shard::{Rules, Within};
 use crate::heap::{self, Look, Question, Wanted};
@@ -99,6 +100,8 @@ fn weigh(weight: Weight, look: &Look<'_>, weights: &mut Weights) {
         let weight = match weight {
             Weight::Temporary | Weight::Count => i64::try_from(samples).unwrap_or(i64::MAX),
             Weight::Cpu
+            | Weight::Offcpu
+            | Weight::Wall
             | Weight::Probe
             | Weight::Outstanding
             | Weight::Allocated
@@ -114,7 +117,12 @@ fn weigh(weight: Weight, look: &Look<'_>, weights: &mut Weights) {
 /// What of a tally is drawn.
 fn chosen(weight: Weight, tally: &Tally) -> sites::Sum {
     match weight {
-        Weight::Cpu | Weight::Probe | Weight::Outstanding | Weight::Peak => {
+        Weight::Cpu
+        | Weight::Offcpu
+        | Weight::Wall
+        | Weight::Probe
+        | Weight::Outstanding
+        | Weight::Peak => {
             let mut sum = tally.live;
             sum.merge(tally.ended);
             sum

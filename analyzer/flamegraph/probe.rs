@@ -6,7 +6,8 @@
 
 use arrow::array::Array as _;
 
-use super::{FlamegraphArgs, Folded, Key, Sum, Sums, fold_sums};
+use super::FlamegraphArgs;
+use super::folding::{Folded, Key, Sum, Sums, fold_sums};
 use crate::cli::Source;
 use crate::processes::known;
 use crate::render::thousands;
@@ -46,7 +47,7 @@ impl Hits {
         }
         let sums = &mut self.with_stacks;
         let comm = sums.place(known!(rows.comm, row).unwrap_or("[unknown]"));
-        let key = Key { comm, user, kernel, unreadable: false };
+        let key = Key { comm, user, kernel, unreadable: false, behind: [None; 2] };
         sums.sums.entry(key).or_default().add(Sum { weight: 1, samples: 1 });
     }
 }

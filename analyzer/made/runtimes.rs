@@ -125,7 +125,11 @@ impl Made {
     /// A tracer that wrote this table, with its probes.
     pub fn trace(&self, name: &str, tables: &[&str], probes: Vec<Place>) {
         let (name, tables) = (name.to_owned(), tables.iter().map(|name| (*name).to_owned()));
-        let tracer = Tracer { name, tables: tables.collect(), probes, ..Tracer::default() };
+        self.tracer(Tracer { name, tables: tables.collect(), probes, ..Tracer::default() });
+    }
+
+    /// A tracer.
+    pub fn tracer(&self, tracer: Tracer) {
         self.tracers.borrow_mut().push(tracer);
         self.write_manifest(None);
     }

@@ -6,6 +6,7 @@ mod gc;
 mod hardirq;
 mod kalloc;
 mod lsmconnect;
+mod offcpu;
 mod open;
 mod process;
 mod profile;
@@ -34,6 +35,7 @@ pub const ALL: &[&Tracer] = &[
     &open::TRACER,
     &unlink::TRACER,
     &runq::TRACER,
+    &offcpu::TRACER,
     &hardirq::TRACER,
     &softirq::TRACER,
     &tcpconnect::TRACER,
@@ -53,7 +55,7 @@ const DEFAULT: [&str; 3] = ["process", "signal", "profile"];
 
 /// What these record means something only together with the forks, execs and exits of processes, or is of
 /// little use without.
-const NEED_PROCESS: [&str; 5] = ["alloc", "vm", "gc", "readline", "custom"];
+const NEED_PROCESS: [&str; 6] = ["offcpu", "alloc", "vm", "gc", "readline", "custom"];
 
 /// Embeds the BPF object that build.rs made of `bpf/NAME.bpf.c`. It is an ELF file, whose structures
 /// libelf wants aligned.

@@ -15,6 +15,7 @@ mod irqs;
 mod kalloc;
 mod losses;
 mod lsm;
+mod offcpu;
 mod parity;
 mod process;
 mod profile;

@@ -96,6 +96,7 @@ tables! {
         open::Open,
         unlink::Unlink,
         runq::Runq,
+        offcpu::Offcpu,
         hardirq::Hardirq,
         softirq::Softirq,
         tcpconnect::Tcpconnect,

@@ -1,0 +1,213 @@
+//! From sums by stack to folded lines: each distinct stack is turned into names once.
+
+use std::collections::BTreeMap;
+
+use ahash::{HashMap, HashSet};
+use lookback_schemas::recording::Recording;
+use lookback_schemas::wire::Reason;
+use lookback_schemas::{Error, TableId};
+
+use super::FlamegraphArgs;
+use crate::cli::Source;
+use crate::lifetimes::{Detail, Lifetimes};
+use crate::losses::missing;
+use crate::render::escaped;
+use crate::stacks::{Frame, Stacks};
+
+/// Folded stacks with their sums, in order.
+pub(super) type Folded = BTreeMap<String, Sum>;
+/// What the samples of one stack add up to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sum {
+    /// The sum of their periods.
+    pub weight: i64,
+    /// How many they are.
+    pub samples: u64,
+}
+
+impl Sum {
+    /// Adds another.
+    pub fn add(&mut self, other: Sum) {
+        self.weight = self.weight.saturating_add(other.weight);
+        self.samples += other.samples;
+    }
+}
+
+/// What distinguishes samples before their stacks have names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    /// Place of the thread's name among [`Sums::names`].
+    pub comm: u32,
+    /// The stack of the program.
+    pub user: Option<i64>,
+    /// The stack of the kernel.
+    pub kernel: Option<i64>,
+    /// Whether there should be a user stack, but it could not be read.
+    pub unreadable: bool,
+    /// What stands behind the stacks, innermost: places among [`Sums::names`].
+    pub behind: [Option<u32>; 2],
+}
+
+/// Samples summed up.
+#[derive(Default)]
+pub(super) struct Sums {
+    names: Vec<String>,
+    places: HashMap<String, u32>,
+    pub sums: HashMap<Key, Sum>,
+}
+
+impl Sums {
+    /// The place of a name.
+    pub fn place(&mut self, name: &str) -> u32 {
+        if let Some(place) = self.places.get(name) {
+            return *place;
+        }
+        let place = u32::try_from(self.names.len()).expect("names fill the memory before");
+        self.names.push(name.to_owned());
+        self.places.insert(name.to_owned(), place);
+        place
+    }
+
+    /// The same sums, with this behind all stacks.
+    pub fn behind(mut self, text: &str) -> Sums {
+        let behind = [Some(self.place(text)), None];
+        self.sums = self.sums.into_iter().map(|(key, sum)| (Key { behind, ..key }, sum)).collect();
+        self
+    }
+
+    /// Adds others.
+    pub fn merge(&mut self, other: Sums) {
+        let places: Vec<u32> = other.names.iter().map(|name| self.place(name)).collect();
+        for (key, sum) in other.sums {
+            let place = |old: u32| places[old as usize];
+            let (comm, behind) = (place(key.comm), key.behind.map(|old| old.map(place)));
+            let key = Key { comm, behind, ..key };
+            self.sums.entry(key).or_default().add(sum);
+        }
+    }
+}
+
+/// Gives the stacks their names.
+pub(super) fn fold_sums(
+    args: &FlamegraphArgs,
+    recording: &Recording,
+    sums: &Sums,
+) -> anyhow::Result<Folded> {
+    let wanted: HashSet<i64> =
+        sums.sums.keys().flat_map(|key| [key.user, key.kernel]).flatten().collect();
+    let names = Names::read(recording, &wanted)?;
+    let mut folded: BTreeMap<String, Sum> = BTreeMap::new();
+    let mut stacks: HashMap<(i64, bool), Vec<String>> = HashMap::default();
+    for (key, sum) in &sums.sums {
+        if sum.weight == 0 {
+            continue;
+        }
+        let mut frames = Vec::new();
+        let mut stack = |id: Option<i64>, kernel: bool, frames: &mut Vec<String>| {
+            if let Some(id) = id {
+                let named = stacks.entry((id, kernel)).or_insert_with(|| names.stack(id, kernel));
+                frames.extend_from_slice(named);
+            }
+        };
+        if !args.kernel {
+            stack(key.user, false, &mut frames);
+            if key.unreadable {
+                frames.push("[stack unreadable]".to_owned());
+            }
+        }
+        if !args.user {
+            stack(key.kernel, true, &mut frames);
+        }
+        if frames.is_empty() && (args.user || args.kernel) {
+            continue;
+        }
+        let behind = key.behind.iter().flatten();
+        frames.extend(behind.map(|place| folded_name(&sums.names[*place as usize])));
+        frames.insert(0, folded_name(&sums.names[key.comm as usize]));
+        if args.reverse {
+            frames.reverse();
+        }
+        folded.entry(frames.join(";")).or_default().add(*sum);
+    }
+    Ok(folded)
+}
+
+/// A name as it can stand in a folded line. There `;` separates frames and numbers at the end are
+/// weights, which names of threads and C++ operators do not know.
+pub(super) fn folded_name(name: &str) -> String {
+    let mut name = escaped(name).trim().replace(';', ":");
+    if name.is_empty() {
+        return "[unknown]".to_owned();
+    }
+    if name.starts_with("# ") {
+        // A comment to flamegraph.pl.
+        name.replace_range(1..2, "_");
+    }
+    if let Some(space) = name.rfind(' ')
+        && name[space + 1..].bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+    {
+        name.replace_range(space..=space, "_");
+    }
+    name
+}
+
+/// What the stacks of the samples are called.
+#[derive(Default)]
+pub(super) struct Names {
+    stacks: Stacks,
+    frames: HashMap<i64, Vec<String>>,
+}
+
+impl Names {
+    /// Reads the stacks that occur, and the names of their frames.
+    pub fn read(recording: &Recording, wanted: &HashSet<i64>) -> Result<Names, Error> {
+        let stacks = Stacks::read(recording, wanted)?;
+        let frames = stacks.frames().map(|(id, frame)| (id, folded_calls(frame))).collect();
+        Ok(Names { stacks, frames })
+    }
+
+    /// The names of a stack's frames, outermost first, with the calls that were inlined.
+    pub fn stack(&self, id: i64, kernel: bool) -> Vec<String> {
+        let suffix = if kernel { "_[k]" } else { "" };
+        let Some(stack) = self.stacks.stack(id) else {
+            return vec![format!("[lost stack]{suffix}")];
+        };
+        let mut names = Vec::with_capacity(stack.frames.len() + 1);
+        if stack.truncated {
+            names.push(format!("[truncated]{suffix}"));
+        }
+        for frame in stack.frames.iter().rev() {
+            match self.frames.get(frame) {
+                Some(calls) => names.extend_from_slice(calls),
+                None => names.push(format!("[lost frame]{suffix}")),
+            }
+        }
+        names
+    }
+}
+
+/// The calls at a frame, outermost first. The suffix is what flame graphs know kernel code by.
+fn folded_calls(frame: &Frame) -> Vec<String> {
+    let suffix = if frame.kernel { "_[k]" } else { "" };
+    if frame.calls.is_empty() {
+        return vec![folded_name(&frame.place()) + suffix];
+    }
+    frame.calls.iter().map(|call| folded_name(&call.name) + suffix).collect()
+}
+
+/// The processes that need no user stack, if stacks of the table are known to be missing: only then does a
+/// null stack need an explanation.
+pub(super) fn kernel_threads(
+    source: &Source,
+    table: TableId,
+) -> anyhow::Result<Option<HashSet<i32>>> {
+    let recording = &source.recording;
+    let losses = missing(recording, &[table], &source.window).unwrap_or_default();
+    if !losses.iter().any(|loss| loss.reason == Reason::StackUnreadable.name()) {
+        return Ok(None);
+    }
+    let lifetimes = Lifetimes::read(recording, Detail::Identity)?;
+    let kernel = lifetimes.all().iter().filter(|lifetime| lifetime.kernel);
+    // Pid 0 are the idle threads.
+    Ok(Some(kernel.map(|lifetime| lifetime.pid).chain([0]).collect()))
+}
