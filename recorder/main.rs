@@ -34,6 +34,7 @@ mod symbols;
 mod targets;
 mod tracers;
 mod unfinished;
+mod vdso;
 mod writer;
 
 use std::process::ExitCode;
@@ -46,6 +47,9 @@ use clap::Parser as _;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    if let Some(status) = lookback_schemas::symbols::worker::run_if_asked() {
+        return status;
+    }
     let args = match cli::Args::try_parse() {
         Ok(args) => args,
         Err(error) if error.use_stderr() => {

@@ -12,6 +12,7 @@ use procfs::process::{MMPermissions, MMapPath, Process};
 use crate::clocks;
 use crate::code_events::{CodeEvent, CodeEvents, What};
 use crate::finder::Newcomers;
+use crate::vdso;
 
 /// How often the map of one process is read. An address that is in no known mapping may be in a new
 /// one, but a process with many such addresses must not keep us reading.
@@ -35,7 +36,7 @@ pub struct AddressSpaces {
 pub struct Location {
     /// The mapped file, or a name such as `[vdso]`.
     pub module: String,
-    /// The place in the file; unknown where the mapping is not of a file.
+    /// The place in the file, or in the vdso; unknown where the mapping is of neither.
     pub offset: Option<i64>,
 }
 
@@ -187,7 +188,10 @@ impl Mappings {
     fn find(&self, address: u64) -> Option<Location> {
         let mapping =
             self.ranges.iter().find(|range| range.start <= address && address < range.end)?;
-        let offset = (mapping.of_file).then(|| (address - mapping.start + mapping.offset) as i64);
+        let offset = match mapping.module.as_str() {
+            vdso::NAME => Some((address - mapping.start) as i64),
+            _ => mapping.of_file.then(|| (address - mapping.start + mapping.offset) as i64),
+        };
         Some(Location { module: mapping.module.clone(), offset })
     }
 }

@@ -1,7 +1,7 @@
 //! What the user sees: a live line on a terminal, and a summary at the end.
 
 use std::io::IsTerminal as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
@@ -73,6 +73,14 @@ impl Line {
 fn seen(progress: &Progress, tables: &[TableId]) -> u64 {
     let totals = tables.iter().filter_map(|table| progress.totals.get(table));
     totals.filter_map(|total| total.seen).sum()
+}
+
+/// Tells which files did not name all their frames, and why.
+pub fn unnamed(failures: &[(PathBuf, String)]) {
+    for (path, why) in failures {
+        let path = path.to_string_lossy();
+        eprintln!("record: not all names from {}: {}", path.escape_debug(), why.escape_debug());
+    }
 }
 
 /// Tells what was recorded, and what to do with it.

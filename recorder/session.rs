@@ -100,6 +100,8 @@ pub fn record(args: &Args) -> Result<u8> {
     let mut address_spaces = AddressSpaces::listening(code, newcomers.clone());
     maps.targets().into_iter().for_each(|pid| address_spaces.look_at(pid));
     let (mut attached, mut reports) = attach_all(&choices, &environment)?;
+    let stacks = attached.iter().any(|(tracer, _)| tracer.tables.contains(&TableId::Stack));
+    let kernel = stacks.then(symbols::Earlier::read);
     if !args.quiet {
         places::announce(&reports);
     }
@@ -156,7 +158,8 @@ pub fn record(args: &Args) -> Result<u8> {
         drop(Stopped(pid));
     }
     line.say("writing, resolving symbols; Ctrl-C leaves the symbols out");
-    let result = recording.finish(&ended, &unfinished, &mut signals);
+    let naming = Naming { kernel, verbose: args.verbose > 0 };
+    let result = recording.finish(&ended, &unfinished, naming, &mut signals);
     line.clear();
 
     let (directory, progress) = result?;
@@ -272,6 +275,14 @@ impl Ended {
             Ended::Failed(_) => "error",
         }
     }
+}
+
+/// How frames are named.
+struct Naming {
+    /// What the kernel's code was called when the programs were attached.
+    kernel: Option<symbols::Earlier>,
+    /// Whether to say which files did not tell all.
+    verbose: bool,
 }
 
 /// Where the events of a recording come from.
@@ -398,6 +409,7 @@ impl Recording {
         mut self,
         ended: &Ended,
         unfinished: &Unfinished,
+        naming: Naming,
         signals: &mut Signals,
     ) -> Result<(PathBuf, Progress)> {
         let at = clocks::monotonic() + self.manifest.epoch;
@@ -420,7 +432,7 @@ impl Recording {
         self.write_manifest(true).unwrap_or_else(|error| {
             failed.get_or_insert_with(|| format!("{error:#}"));
         });
-        self.manifest.symbols = self.resolve_symbols(frames, signals);
+        self.manifest.symbols = self.resolve_symbols(frames, naming, signals);
         let Recording { directory, mut manifest, progress, writer, batches, .. } = self;
         drop(batches);
         writer.join();
@@ -443,8 +455,8 @@ impl Recording {
     }
 
     /// In a thread of its own, so that the user can decide not to wait.
-    fn resolve_symbols(&self, frames: Frames, signals: &mut Signals) -> Symbols {
-        let thread = std::thread::spawn(move || symbols::resolve(&frames));
+    fn resolve_symbols(&self, frames: Frames, naming: Naming, signals: &mut Signals) -> Symbols {
+        let thread = std::thread::spawn(move || symbols::resolve(&frames, naming.kernel));
         while !thread.is_finished() {
             if signals.pending().next().is_some() {
                 return Symbols::Skipped;
@@ -452,8 +464,11 @@ impl Recording {
             std::thread::sleep(Duration::from_millis(5));
         }
         match thread.join() {
-            Ok(rows) => {
-                self.send(TableId::Symbol, rows);
+            Ok(resolved) => {
+                if naming.verbose {
+                    progress::unnamed(&resolved.failures);
+                }
+                self.send(TableId::Symbol, resolved.rows());
                 Symbols::Resolved
             }
             Err(panic) => std::panic::resume_unwind(panic),

@@ -11,11 +11,13 @@ use std::path::PathBuf;
 
 use arrow::record_batch::RecordBatch;
 use lookback_schemas::cell::{RowBuilder, StackNumbers};
+use lookback_schemas::symbols::elf::hex;
 use lookback_schemas::tables::{Exec, Exit, Frame, Stack, frame, stack};
 use lookback_schemas::wire::RawStack;
 use zerocopy::FromBytes as _;
 
 use crate::mappings::AddressSpaces;
+use crate::vdso;
 
 /// As many frames as the kernel side takes (MAX_FRAMES in stacks.h).
 const MAX_FRAMES: usize = 127;
@@ -213,7 +215,10 @@ impl Stacks {
             (None, Some(build_id)) => self.modules.get(&build_id).cloned(),
             (None, None) => None,
         };
-        let build_id = build_id.map(|build_id| hex(&build_id));
+        let build_id = match &module {
+            Some(module) if module == vdso::NAME => vdso_of(address),
+            Some(_) | None => build_id.map(|build_id| hex(&build_id)),
+        };
         let place = match (offset, build_id.as_ref().or(module.as_ref())) {
             (Some(offset), Some(name)) => Place::File { name: name.clone(), offset, returns },
             (_, _) => Place::Unknown { pid, address, returns },
@@ -242,7 +247,9 @@ impl Stacks {
     }
 }
 
-/// A build id as tools print it.
-pub fn hex(build_id: &[u8]) -> String {
-    build_id.iter().map(|byte| format!("{byte:02x}")).collect()
+/// The build id of the vdso that has code at `address`. 32-bit processes have another, whose build id is
+/// not known.
+fn vdso_of(address: i64) -> Option<String> {
+    let image = vdso::image().filter(|_| address > i64::from(u32::MAX))?;
+    Some(image.build_id.clone())
 }
