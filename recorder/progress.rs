@@ -9,6 +9,7 @@ use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use lookback_schemas::TableId;
 
 use crate::hooks::Tracer;
+use crate::keep::LeftOut;
 use crate::writer::Progress;
 
 /// The live line.
@@ -80,6 +81,14 @@ pub fn unnamed(failures: &[(PathBuf, String)]) {
     for (path, why) in failures {
         let path = path.to_string_lossy();
         eprintln!("record: not all names from {}: {}", path.escape_debug(), why.escape_debug());
+    }
+}
+
+/// Tells which binaries were not kept, and why.
+pub fn not_kept(left_out: &[LeftOut]) {
+    for (path, why) in left_out {
+        let path = path.to_string_lossy();
+        eprintln!("record: not kept: {}: {}", path.escape_debug(), why.escape_debug());
     }
 }
 

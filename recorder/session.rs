@@ -31,7 +31,7 @@ use crate::stacks::Frames;
 use crate::tracers::Choice;
 use crate::unfinished::Unfinished;
 use crate::writer::{Batch, Progress, Shared, Writer};
-use crate::{clocks, hooks, output, privileges, snapshot, symbols, targets, tracers};
+use crate::{clocks, hooks, keep, output, privileges, snapshot, symbols, targets, tracers};
 
 /// How often the main thread looks at what has happened.
 const TICK: Duration = Duration::from_millis(50);
@@ -158,7 +158,7 @@ pub fn record(args: &Args) -> Result<u8> {
         drop(Stopped(pid));
     }
     line.say("writing, resolving symbols; Ctrl-C leaves the symbols out");
-    let naming = Naming { kernel, verbose: args.verbose > 0 };
+    let naming = Naming { kernel, keep: args.keep_binaries, verbose: args.verbose > 0 };
     let result = recording.finish(&ended, &unfinished, naming, &mut signals);
     line.clear();
 
@@ -281,6 +281,8 @@ impl Ended {
 struct Naming {
     /// What the kernel's code was called when the programs were attached.
     kernel: Option<symbols::Earlier>,
+    /// Whether the recording gets copies of their files.
+    keep: bool,
     /// Whether to say which files did not tell all.
     verbose: bool,
 }
@@ -459,16 +461,23 @@ impl Recording {
         let thread = std::thread::spawn(move || symbols::resolve(&frames, naming.kernel));
         while !thread.is_finished() {
             if signals.pending().next().is_some() {
+                if naming.keep {
+                    eprintln!("record: binaries are not kept: there was no time to find them");
+                }
                 return Symbols::Skipped;
             }
             std::thread::sleep(Duration::from_millis(5));
         }
         match thread.join() {
-            Ok(resolved) => {
+            Ok((resolved, files)) => {
                 if naming.verbose {
                     progress::unnamed(&resolved.failures);
                 }
                 self.send(TableId::Symbol, resolved.rows());
+                if naming.keep {
+                    let enough = || signals.pending().next().is_some();
+                    progress::not_kept(&keep::copy(&self.directory, files, enough));
+                }
                 Symbols::Resolved
             }
             Err(panic) => std::panic::resume_unwind(panic),

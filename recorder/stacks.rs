@@ -12,10 +12,11 @@ use std::path::PathBuf;
 use arrow::record_batch::RecordBatch;
 use lookback_schemas::cell::{RowBuilder, StackNumbers};
 use lookback_schemas::symbols::elf::hex;
-use lookback_schemas::tables::{Exec, Exit, Frame, Stack, frame, stack};
+use lookback_schemas::tables::{Exec, Exit, Frame, Stack, Symbol, frame, stack};
 use lookback_schemas::wire::RawStack;
 use zerocopy::FromBytes as _;
 
+use crate::jit::{self, Jit};
 use crate::mappings::AddressSpaces;
 use crate::vdso;
 
@@ -35,6 +36,7 @@ pub struct Stacks {
     /// The other way round.
     build_ids: HashMap<String, BuildId>,
     files: HashSet<PathBuf>,
+    jit: Jit,
     stack_rows: stack::Builder,
     frame_rows: frame::Builder,
 }
@@ -47,7 +49,7 @@ type BuildId = [u8; 20];
 enum Place {
     Kernel { address: i64, returns: bool },
     File { name: String, offset: i64, returns: bool },
-    Unknown { pid: i32, address: i64, returns: bool },
+    Unknown { pid: i32, address: i64, returns: bool, code: jit::Which },
 }
 
 /// A frame as `struct bpf_stack_build_id` gives it (include/uapi/linux/bpf.h).
@@ -73,6 +75,8 @@ pub struct Frames {
     pub frames: Vec<Frame>,
     /// Files that ran or were mapped: candidates for frames of which only the build id is known.
     pub files: HashSet<PathBuf>,
+    /// Names of frames in code that processes have made themselves.
+    pub made: Vec<Symbol>,
 }
 
 impl Stacks {
@@ -143,6 +147,7 @@ impl Stacks {
     pub fn exec(&mut self, record: &[u8]) {
         let Ok((exec, _)) = Exec::ref_from_prefix(record) else { return };
         self.address_spaces.executed(exec.pid);
+        self.jit.ended(exec.pid);
         if let Some(name) = exec.filename.bytes(record) {
             let name = String::from_utf8_lossy(name.strip_suffix(b"\0").unwrap_or(name));
             self.files.insert(PathBuf::from(name.into_owned()));
@@ -155,6 +160,7 @@ impl Stacks {
             && exit.process_ended.0 != 0
         {
             self.address_spaces.ended(exit.pid);
+            self.jit.ended(exit.pid);
         }
     }
 
@@ -168,7 +174,7 @@ impl Stacks {
     pub fn finish(mut self) -> Frames {
         self.files.extend(self.modules.into_values().map(PathBuf::from));
         self.files.extend(self.address_spaces.files());
-        Frames { frames: self.frames, files: self.files }
+        Frames { frames: self.frames, files: self.files, made: self.jit.finish() }
     }
 
     fn kernel_frame(&mut self, address: i64, returns: bool) -> i64 {
@@ -219,11 +225,20 @@ impl Stacks {
             Some(module) if module == vdso::NAME => vdso_of(address),
             Some(_) | None => build_id.map(|build_id| hex(&build_id)),
         };
+        let offset = match (&build_id, &module) {
+            (None, Some(module)) if jit::is_memory(module) => None,
+            (_, _) => offset,
+        };
+        let code_at = (address as u64).saturating_sub(u64::from(returns));
         let place = match (offset, build_id.as_ref().or(module.as_ref())) {
             (Some(offset), Some(name)) => Place::File { name: name.clone(), offset, returns },
-            (_, _) => Place::Unknown { pid, address, returns },
+            (_, _) => {
+                let code = self.jit.which(pid, code_at);
+                Place::Unknown { pid, address, returns, code }
+            }
         };
-        self.number(place, |id| Frame {
+        let of_no_file = matches!(place, Place::Unknown { .. });
+        let id = self.number(place, |id| Frame {
             id,
             address,
             return_address: returns,
@@ -231,7 +246,11 @@ impl Stacks {
             module,
             build_id,
             file_offset: offset,
-        })
+        });
+        if of_no_file {
+            self.jit.saw(pid, code_at, id);
+        }
+        id
     }
 
     fn number(&mut self, place: Place, row: impl FnOnce(i64) -> Frame) -> i64 {

@@ -4,7 +4,7 @@
 //! replaced since. Kernel code is named by `/proc/kallsyms`, of the end and of the time when the
 //! recorder's own programs were attached.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -16,9 +16,6 @@ use lookback_schemas::tables::Frame;
 
 use crate::stacks::Frames;
 use crate::vdso;
-
-/// Where distributions put what they strip.
-const DEBUG: &str = "/usr/lib/debug";
 
 /// Whoever records does not wait longer for names.
 const LIMITS: Limits = Limits { file: Duration::from_secs(60), total: Duration::from_mins(5) };
@@ -35,9 +32,10 @@ impl Earlier {
     }
 }
 
-/// Resolves the frames, as far as their files can be found.
-pub fn resolve(frames: &Frames, earlier: Option<Earlier>) -> Resolved {
-    let mut resolved = symbols::resolve(&frames.frames, &mut Files::new(&frames.files), LIMITS);
+/// Resolves the frames, as far as their files can be found; gives also those files, by build id.
+pub fn resolve(frames: &Frames, earlier: Option<Earlier>) -> (Resolved, BTreeMap<String, Found>) {
+    let mut files = Files::new(&frames.files);
+    let mut resolved = symbols::resolve(&frames.frames, &mut files, LIMITS);
     if frames.frames.iter().any(|frame| frame.kernel) {
         let mut kernel = Kallsyms::now().unwrap_or_default();
         if let Some(earlier) = earlier.and_then(|earlier| earlier.0.join().ok().flatten()) {
@@ -45,8 +43,9 @@ pub fn resolve(frames: &Frames, earlier: Option<Earlier>) -> Resolved {
         }
         resolved.symbols.extend(symbols::resolve_kernel(&frames.frames, &kernel));
     }
+    resolved.symbols.extend(frames.made.iter().cloned());
     resolved.symbols.sort_by_key(|symbol| (symbol.frame, symbol.depth));
-    resolved
+    (resolved, symbols::files(&frames.frames, &mut files))
 }
 
 /// Finds the files of frames.
@@ -102,7 +101,8 @@ impl Binaries for Files {
     fn find(&mut self, frame: &Frame) -> Option<Found> {
         let path = self.executable(frame)?;
         let build_id = frame.build_id.as_deref();
-        let debug = build_id.and_then(|id| tree::in_place(Path::new(DEBUG), id, Kind::Debug));
+        let system = Path::new(symbols::SYSTEM);
+        let debug = build_id.and_then(|id| tree::in_place(system, id, Kind::Debug));
         Some(Found { path, debug })
     }
 }

@@ -109,8 +109,6 @@ fn parse<'d, Elf: FileHeader<Endian = object::Endianness>>(
     let programs = header.program_headers(endian, data).unwrap_or_default();
     for program in programs.iter().filter(|program| program.p_type(endian) == elf::PT_LOAD) {
         let (offset, size) = program.file_range(endian);
-        let executable = program.p_flags(endian).contains(elf::PF_X);
-        headers.code |= executable && size > 0;
         headers.segments.push(Segment { offset, size, address: program.p_vaddr(endian).into() });
     }
     for program in programs {
@@ -119,6 +117,8 @@ fn parse<'d, Elf: FileHeader<Endian = object::Endianness>>(
         }
     }
     if let Ok(sections) = header.sections(endian, data) {
+        // Files without sections are not made by stripping what is for debuggers, but all of that.
+        headers.code = sections.is_empty();
         for section in sections.iter() {
             // The segments of debug files may lead nowhere.
             if let Ok(Some(notes)) = section.notes(endian, data) {
@@ -126,6 +126,8 @@ fn parse<'d, Elf: FileHeader<Endian = object::Endianness>>(
             }
             let name = sections.section_name(endian, section).unwrap_or_default();
             let filled = section.sh_type(endian) != elf::SHT_NOBITS;
+            // Segments do not tell: debug files keep those of their binary.
+            headers.code |= filled && section.sh_flags(endian).contains(elf::SHF_EXECINSTR);
             headers.debug_info |= filled && [&b".debug_info"[..], b".zdebug_info"].contains(&name);
         }
     }

@@ -19,12 +19,17 @@ pub mod tree;
 pub mod worker;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::tables::{Frame, Symbol};
 use kallsyms::Kallsyms;
 use worker::{Named, Question};
+
+/// The folder of a recording that has binaries of its frames, as a [`tree`] of build ids.
+pub const FOLDER: &str = "binaries";
+/// Where distributions put what they strip.
+pub const SYSTEM: &str = "/usr/lib/debug";
 
 /// The files of a frame.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -115,6 +120,23 @@ pub fn resolve<'f>(
     resolved
 }
 
+/// The files of frames, by build id, as far as `binaries` finds them; those of no build id are left out.
+pub fn files<'f>(
+    frames: impl IntoIterator<Item = &'f Frame>,
+    binaries: &mut dyn Binaries,
+) -> BTreeMap<String, Found> {
+    let mut files = BTreeMap::new();
+    for frame in frames {
+        if let Some(build_id) = &frame.build_id
+            && !files.contains_key(build_id)
+            && let Some(found) = binaries.find(frame)
+        {
+            files.insert(build_id.clone(), found);
+        }
+    }
+    files
+}
+
 /// Names kernel frames.
 pub fn resolve_kernel<'f>(
     frames: impl IntoIterator<Item = &'f Frame>,
@@ -152,13 +174,4 @@ fn rows(frame: i64, calls: Vec<Named>) -> impl Iterator<Item = Symbol> {
         line,
         module: None,
     })
-}
-
-/// A path that another process can open too.
-#[must_use]
-pub fn of_this_process(path: &Path) -> PathBuf {
-    match path.strip_prefix("/proc/self") {
-        Ok(rest) => Path::new("/proc").join(std::process::id().to_string()).join(rest),
-        Err(_) => path.to_owned(),
-    }
 }
