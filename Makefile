@@ -11,7 +11,7 @@ BUILD_HEADERS := libelf:libelf-dev zlib:zlib1g-dev
 VM_TOOLS := qemu-system-x86_64:qemu-system-x86 busybox:busybox-static xz:xz-utils zstd:zstd lz4:lz4
 # Other compilers, C libraries, allocators and runtimes, whose programs the tests trace.
 TRACED_TOOLS := c++:g++ musl-gcc:musl-tools javac:default-jdk-headless /usr/bin/python3:python3 \
-                /usr/bin/ruby:ruby /usr/bin/sqlite3:sqlite3
+                /usr/bin/ruby:ruby /usr/bin/sqlite3:sqlite3 debuginfod:debuginfod objcopy:binutils
 TRACED_HEADERS := sys/sdt.h:systemtap-sdt-dev
 TRACED_LIBRARIES := libjemalloc.so.2:libjemalloc2 libtcmalloc_minimal.so.4:libtcmalloc-minimal4 \
                     libmimalloc.so.2:libmimalloc2.0

@@ -22,7 +22,7 @@ use lookback_schemas::tables::{
     Stack, Symbol, Vm,
 };
 use lookback_schemas::wire::Reason;
-use lookback_schemas::{Table, TableId, cell};
+use lookback_schemas::{Table, TableId, cell, symbols};
 
 use crate::cli::{Source, SourceArgs};
 use crate::losses::missing;
@@ -175,6 +175,7 @@ impl<'a> Check<'a> {
             match TableId::from_name(&name) {
                 Some(table) if path.is_dir() => self.table(table, &path),
                 _ if name == manifest::FILE => {}
+                None if name == symbols::FOLDER && path.is_dir() => {}
                 _ => self.stray(&path, &name),
             }
         }
@@ -459,7 +460,9 @@ impl<'a> Check<'a> {
                     thousands(total.rows),
                     thousands(found)
                 );
-                self.find(Severity::Damage, &path, what);
+                // Names can be written anew, and the manifest follows.
+                let anew = table == TableId::Symbol;
+                self.find(if anew { Severity::Note } else { Severity::Damage }, &path, what);
             }
         }
     }

@@ -12,8 +12,8 @@ use crate::losses::Heading;
 use crate::render::{Output, OutputArgs};
 use crate::window::{Span, Window, WindowArgs};
 use crate::{
-    cat, check, commands, flamegraph, gc, histogram, info, irqs, lsm, memleak, offcpu, opens,
-    probes, processes, repair, runqlat, signals, spans, syscalls, tcp, unlinks,
+    bundle, cat, check, commands, flamegraph, gc, histogram, info, irqs, lsm, memleak, offcpu,
+    opens, probes, processes, repair, runqlat, signals, spans, symbolize, syscalls, tcp, unlinks,
 };
 
 /// Answer questions from a recording: on any machine, without privileges
@@ -95,6 +95,12 @@ pub enum Command {
     /// Finish the files of a killed recording, for other programs that read Parquet
     #[command(after_help = repair::EXAMPLE)]
     Repair(repair::RepairArgs),
+    /// Name the frames of a recording with the binaries and debug information that are here
+    #[command(after_help = symbolize::EXAMPLE)]
+    Symbolize(symbolize::SymbolizeArgs),
+    /// Pack a recording with the binaries of its frames, for another machine
+    #[command(after_help = bundle::EXAMPLE)]
+    Bundle(bundle::BundleArgs),
 }
 
 /// Which recording to read, and which part of its time.
@@ -185,6 +191,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Histogram(args) => histogram::run(&args).map(done),
         Command::Cat(args) => cat::run(&args).map(done),
         Command::Repair(args) => repair::run(&args).map(done),
+        Command::Symbolize(args) => symbolize::run(&args).map(done),
+        Command::Bundle(args) => bundle::run(&args).map(done),
     }
 }
 

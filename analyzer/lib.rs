@@ -9,7 +9,8 @@
 //!   [`lsm`], [`gc`], [`commands`], [`probes`], [`spans`], [`memleak`], [`flamegraph`] and
 //!   [`histogram`] answer questions;
 //! - [`cat`] prints the rows of any table;
-//! - [`repair`] makes a killed recording readable for other programs.
+//! - [`repair`] makes a killed recording readable for other programs;
+//! - [`symbolize`] names frames later and elsewhere, with what [`bundle`] packs.
 //!
 //! They share how a recording is narrowed down ([`window`] in time, [`scope`] to processes), how
 //! its rows are put into order ([`timeline`]) or added up ([`tally`], [`distribution`]), by steps of
@@ -22,6 +23,7 @@
 
 pub mod bins;
 pub mod blocks;
+pub mod bundle;
 pub mod cat;
 pub mod check;
 pub mod cli;
@@ -55,6 +57,7 @@ pub mod sites;
 pub mod spaces;
 pub mod spans;
 pub mod stacks;
+pub mod symbolize;
 pub mod syscalls;
 pub mod tally;
 pub mod tcp;

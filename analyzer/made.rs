@@ -931,13 +931,13 @@ impl Made {
 
     pub fn symbol(&self, frame: i64, depth: i32, name: &str) -> Row {
         let (name, offset, file, line) = (name.to_owned(), Some(4), None, None);
-        row(Symbol { frame, depth, name, offset, file, line }, &[])
+        row(Symbol { frame, depth, name, offset, file, line, module: None }, &[])
     }
 
     /// A function whose source is known.
     pub fn symbol_at(&self, frame: i64, name: &str, file: &str, line: i32) -> Row {
         let (name, file, line) = (name.to_owned(), Some(file.to_owned()), Some(line));
-        row(Symbol { frame, depth: 0, name, offset: Some(4), file, line }, &[])
+        row(Symbol { frame, depth: 0, name, offset: Some(4), file, line, module: None }, &[])
     }
 
     pub fn clock(&self, seconds: f64) -> Row {

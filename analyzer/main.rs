@@ -5,6 +5,9 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
+    if let Some(status) = lookback_schemas::symbols::worker::run_if_asked() {
+        return status;
+    }
     analyzer::cli::quiet_decoder();
     let cli = analyzer::cli::Cli::parse();
     match analyzer::cli::run(cli) {

@@ -34,9 +34,26 @@ pub struct RepairArgs {
 /// If the recorder seems to be still at work, or a file is damaged or cannot be written.
 pub fn run(args: &RepairArgs) -> anyhow::Result<()> {
     let recording = Recording::open(&args.recording)?;
+    check_at_rest(&recording)?;
     let unfinished = recording.unfinished();
     for path in &unfinished {
-        let sidecar = lookback_schemas::segment::sidecar(path);
+        repair::repair(path)?;
+    }
+    let tables = TableId::ALL.len();
+    match unfinished.len() {
+        0 => eprintln!("nothing to repair: every file of the {tables} tables is finished"),
+        files => eprintln!("repaired {files} files"),
+    }
+    Ok(())
+}
+
+/// Fails if the recorder seems to be still at work: then nobody else may write into the recording.
+///
+/// # Errors
+/// So, or if a file is gone.
+pub(crate) fn check_at_rest(recording: &Recording) -> anyhow::Result<()> {
+    for path in recording.unfinished() {
+        let sidecar = lookback_schemas::segment::sidecar(&path);
         let modified = std::fs::metadata(&sidecar).and_then(|data| data.modified());
         let age = modified.with_context(|| sidecar.display().to_string())?.elapsed();
         if age.is_ok_and(|age| age < QUIET) {
@@ -46,14 +63,6 @@ pub fn run(args: &RepairArgs) -> anyhow::Result<()> {
                 QUIET.as_secs()
             );
         }
-    }
-    for path in &unfinished {
-        repair::repair(path)?;
-    }
-    let tables = TableId::ALL.len();
-    match unfinished.len() {
-        0 => eprintln!("nothing to repair: every file of the {tables} tables is finished"),
-        files => eprintln!("repaired {files} files"),
     }
     Ok(())
 }

@@ -6,6 +6,7 @@
 
 #include "kernel.h"
 #include "events.gen.h"
+#include "registers.h"
 
 /* Of syscalls that programs of ours look for; the numbers never change (arch/.../syscall.tbl). */
 #if defined(__TARGET_ARCH_x86)
@@ -73,23 +74,6 @@ static __always_inline long number_of(struct pt_regs *regs)
 static __always_inline bool makes_a_thread(long number)
 {
 	return number == NR_CLONE || number == NR_CLONE3 || number == NR_FORK || number == NR_VFORK;
-}
-
-/* The registers with which the current thread entered the kernel; NULL where the kernel does not tell. */
-static __always_inline struct pt_regs *user_registers(struct task_struct *task)
-{
-	/* Since 5.15 (dd6e10fbd9fb). */
-	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs))
-		return (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
-#if defined(__TARGET_ARCH_x86)
-	/* Before, they are at the end of a stack of 16 KiB. Where that has another size, these are no selectors. */
-	const __u64 stack_bytes = 16384, user_code = 0x33, user_data = 0x2b;
-	struct pt_regs *regs = BPF_CORE_READ(task, stack) + stack_bytes - bpf_core_type_size(struct pt_regs);
-
-	if (BPF_CORE_READ(regs, cs) == user_code && BPF_CORE_READ(regs, ss) == user_data)
-		return regs;
-#endif
-	return NULL;
 }
 
 /*

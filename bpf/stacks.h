@@ -8,6 +8,7 @@
 #pragma once
 
 #include "filter.h"
+#include "registers.h"
 #include "unwind.h"
 
 struct {
@@ -24,25 +25,21 @@ struct walk {
 	__u64 fp;
 	__u64 caller; /* the second frame, where frame pointers miss it; 0 where they do not */
 	bool returned; /* the first frame too is a return address */
-	bool compat; /* the code has 32 bits */
+	bool by_kernel; /* the code has 32 bits, or its registers are not known */
 	__u32 table; /* whose event has the stack: it is told of stacks that could not be read */
 };
 
 #if defined(__TARGET_ARCH_x86)
-#define USER32_CS 0x23
-
-static __always_inline bool is_compat(__u64 cs)
+static __always_inline bool has_32_bits(__u64 code)
 {
-	return (cs & 0xffff) == USER32_CS;
+	return (code & 0xffff) == USER32_CODE;
 }
-#define KERNEL_STACK_BYTES 16384
 #define IP_OF(regs) BPF_CORE_READ(regs, ip)
 #define SP_OF(regs) BPF_CORE_READ(regs, sp)
 #define FP_OF(regs) BPF_CORE_READ(regs, bp)
-#define COMPAT_OF(regs) is_compat(BPF_CORE_READ(regs, cs))
-#define PROBE_COMPAT(regs) is_compat((regs)->cs)
+#define COMPAT_OF(regs) has_32_bits(BPF_CORE_READ(regs, cs))
+#define PROBE_COMPAT(regs) has_32_bits((regs)->cs)
 #elif defined(__TARGET_ARCH_arm64)
-#define KERNEL_STACK_BYTES 16384
 #define IP_OF(regs) BPF_CORE_READ((struct user_pt_regs *)(regs), pc)
 #define SP_OF(regs) BPF_CORE_READ((struct user_pt_regs *)(regs), sp)
 #define FP_OF(regs) BPF_CORE_READ((struct user_pt_regs *)(regs), regs[29])
@@ -57,24 +54,17 @@ static __always_inline bool is_first_thread(void)
 	return ids >> 32 == (__u32)ids;
 }
 
-/* The registers that the current task had when it last entered the kernel. */
-static __always_inline struct pt_regs *user_registers(struct task_struct *task)
-{
-	/* Since 5.15 (dd6e10fbd9fb). Before, nothing was above them (TOP_OF_KERNEL_STACK_PADDING). */
-	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs))
-		return (struct pt_regs *)bpf_task_pt_regs((void *)bpf_get_current_task_btf());
-	return (void *)BPF_CORE_READ(task, stack) + KERNEL_STACK_BYTES - bpf_core_type_size(struct pt_regs);
-}
-
 static __always_inline struct walk walk_of(struct task_struct *task)
 {
 	struct pt_regs *regs = user_registers(task);
 
+	if (!regs)
+		return (struct walk){ .by_kernel = true };
 	return (struct walk){
 		.ip = IP_OF(regs),
 		.sp = SP_OF(regs),
 		.fp = FP_OF(regs),
-		.compat = COMPAT_OF(regs),
+		.by_kernel = COMPAT_OF(regs),
 	};
 }
 
@@ -85,7 +75,7 @@ static __always_inline struct walk walk_of_probe(struct pt_regs *regs)
 		.ip = PT_REGS_IP(regs),
 		.sp = PT_REGS_SP(regs),
 		.fp = PT_REGS_FP(regs),
-		.compat = PROBE_COMPAT(regs),
+		.by_kernel = PROBE_COMPAT(regs),
 	};
 }
 
@@ -190,7 +180,7 @@ static __always_inline __s64 user_stack_from(void *ctx, struct task_struct *task
 	stack = scratch(&place);
 	if (!stack)
 		return UNKNOWN_64;
-	if (walk.compat) {
+	if (walk.by_kernel) {
 		length = walked_by_kernel(ctx, stack, BPF_F_USER_STACK);
 		stack->event.shape |= SHAPE_BY_FRAME_POINTERS;
 	} else {

@@ -43,9 +43,10 @@ pub struct Binary {
 }
 
 impl Binary {
-    /// A path at which this process finds the file as long as it is open.
+    /// A path at which this process and its children find the file as long as it is open.
     pub fn path(&self) -> Option<PathBuf> {
-        self.file.as_ref().map(|file| PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd())))
+        let descriptor = self.file.as_ref()?.as_raw_fd();
+        Some(PathBuf::from(format!("/proc/{}/fd/{descriptor}", std::process::id())))
     }
 }
 

@@ -89,6 +89,11 @@ pub struct Args {
     #[arg(long, value_name = "SIZE")]
     pub buffer: Option<ByteSize>,
 
+    /// Keep copies of the binaries of recorded frames in the recording, up to 512 MiB each and 2 GiB in
+    /// all, so that `analyze symbolize` has them on another machine
+    #[arg(long)]
+    pub keep_binaries: bool,
+
     /// No live line and no summary
     #[arg(short, long)]
     pub quiet: bool,

@@ -139,7 +139,9 @@ fn meaning(record: &Record<'_>, by_exec: bool) -> Option<(u32, What)> {
                 Some(id) => Some(Identity::BuildId(id.to_vec())),
                 None => Some(Identity::Inode(map.maj()?, map.min()?, map.ino()?)),
             };
-            let identity = if name == VDSO { Some(Identity::Vdso) } else { identity };
+            // Processes of 32 bits have another.
+            let vdso = name == VDSO && map.addr > u64::from(u32::MAX);
+            let identity = if vdso { Some(Identity::Vdso) } else { identity };
             let (start, length, offset) = (map.addr, map.len, map.pgoff);
             Some((map.pid, What::Mapped { start, length, offset, name, identity }))
         }

@@ -15,11 +15,14 @@ mod custom;
 mod drain;
 mod finder;
 mod hooks;
+mod jit;
+mod keep;
 mod mappings;
 mod maps;
 mod missed;
 mod new_code;
 mod output;
+mod perf_map;
 mod places;
 mod privileges;
 mod probes;
@@ -48,6 +51,9 @@ use clap::Parser as _;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    if let Some(status) = lookback_schemas::symbols::worker::run_if_asked() {
+        return status;
+    }
     let args = match cli::Args::try_parse() {
         Ok(args) => args,
         Err(error) if error.use_stderr() => {

@@ -56,7 +56,7 @@ pub struct AddressSpaces {
 pub struct Location {
     /// The mapped file, or a name such as `[vdso]`.
     pub module: String,
-    /// The place in the file; unknown where the mapping is not of a file.
+    /// The place in the file, or in the vdso; unknown where the mapping is of neither.
     pub offset: Option<i64>,
     /// The file.
     pub binary: Option<Arc<Binary>>,
@@ -341,7 +341,10 @@ fn read(pid: i32, binaries: &mut Binaries) -> procfs::ProcResult<(Vec<Mapping>, 
                 let identity = Identity::Inode(major, minor, map.inode);
                 (path.to_string_lossy().into_owned(), Some(identity))
             }
-            MMapPath::Vdso => (VDSO.to_owned(), Some(Identity::Vdso)),
+            MMapPath::Vdso => {
+                // Processes of 32 bits have another.
+                (VDSO.to_owned(), (start > u64::from(u32::MAX)).then_some(Identity::Vdso))
+            }
             MMapPath::Heap => ("[heap]".to_owned(), None),
             MMapPath::Stack | MMapPath::TStack(_) => ("[stack]".to_owned(), None),
             MMapPath::Vvar => ("[vvar]".to_owned(), None),

@@ -1,7 +1,7 @@
 //! What the user sees: a live line on a terminal, and a summary at the end.
 
 use std::io::IsTerminal as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
@@ -9,6 +9,7 @@ use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use lookback_schemas::TableId;
 
 use crate::hooks::Tracer;
+use crate::keep::LeftOut;
 use crate::writer::Progress;
 
 /// The live line.
@@ -73,6 +74,22 @@ impl Line {
 fn seen(progress: &Progress, tables: &[TableId]) -> u64 {
     let totals = tables.iter().filter_map(|table| progress.totals.get(table));
     totals.filter_map(|total| total.seen).sum()
+}
+
+/// Tells which files did not name all their frames, and why.
+pub fn unnamed(failures: &[(PathBuf, String)]) {
+    for (path, why) in failures {
+        let path = path.to_string_lossy();
+        eprintln!("record: not all names from {}: {}", path.escape_debug(), why.escape_debug());
+    }
+}
+
+/// Tells which binaries were not kept, and why.
+pub fn not_kept(left_out: &[LeftOut]) {
+    for (path, why) in left_out {
+        let path = path.to_string_lossy();
+        eprintln!("record: not kept: {}: {}", path.escape_debug(), why.escape_debug());
+    }
 }
 
 /// Tells what was recorded, and what to do with it.

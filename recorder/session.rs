@@ -33,7 +33,7 @@ use crate::tracers::Choice;
 use crate::unfinished::Unfinished;
 use crate::unwind::Unwinder;
 use crate::writer::{Batch, Progress, Shared, Writer};
-use crate::{clocks, hooks, output, privileges, snapshot, symbols, targets, tracers};
+use crate::{clocks, hooks, keep, output, privileges, snapshot, symbols, targets, tracers};
 
 /// How often the main thread looks at what has happened.
 const TICK: Duration = Duration::from_millis(50);
@@ -104,6 +104,8 @@ pub fn record(args: &Args) -> Result<u8> {
     let spaces = SharedSpaces::new(address_spaces);
     let unwinder = follow_code(args, &choices, &maps, &spaces)?;
     let (mut attached, mut reports) = attach_all(&choices, &environment)?;
+    let stacks = attached.iter().any(|(tracer, _)| tracer.tables.contains(&TableId::Stack));
+    let kernel = stacks.then(symbols::Earlier::read);
     if !args.quiet {
         places::announce(&reports);
     }
@@ -160,7 +162,8 @@ pub fn record(args: &Args) -> Result<u8> {
         drop(Stopped(pid));
     }
     line.say("writing, resolving symbols; Ctrl-C leaves the symbols out");
-    let result = recording.finish(&ended, &unfinished, &mut signals);
+    let naming = Naming { kernel, keep: args.keep_binaries, verbose: args.verbose > 0 };
+    let result = recording.finish(&ended, &unfinished, naming, &mut signals);
     line.clear();
 
     let (directory, progress) = result?;
@@ -303,6 +306,16 @@ impl Ended {
     }
 }
 
+/// How frames are named.
+struct Naming {
+    /// What the kernel's code was called when the programs were attached.
+    kernel: Option<symbols::Earlier>,
+    /// Whether the recording gets copies of their files.
+    keep: bool,
+    /// Whether to say which files did not tell all.
+    verbose: bool,
+}
+
 /// Where the events of a recording come from.
 struct Sources {
     programs: Vec<Watched>,
@@ -430,6 +443,7 @@ impl Recording {
         mut self,
         ended: &Ended,
         unfinished: &Unfinished,
+        naming: Naming,
         signals: &mut Signals,
     ) -> Result<(PathBuf, Progress)> {
         let at = clocks::monotonic() + self.manifest.epoch;
@@ -456,7 +470,7 @@ impl Recording {
         self.write_manifest(true).unwrap_or_else(|error| {
             failed.get_or_insert_with(|| format!("{error:#}"));
         });
-        self.manifest.symbols = self.resolve_symbols(frames, signals);
+        self.manifest.symbols = self.resolve_symbols(frames, naming, signals);
         let Recording { directory, mut manifest, progress, writer, batches, .. } = self;
         drop(batches);
         writer.join();
@@ -479,17 +493,27 @@ impl Recording {
     }
 
     /// In a thread of its own, so that the user can decide not to wait.
-    fn resolve_symbols(&self, frames: Frames, signals: &mut Signals) -> Symbols {
-        let thread = std::thread::spawn(move || symbols::resolve(&frames));
+    fn resolve_symbols(&self, frames: Frames, naming: Naming, signals: &mut Signals) -> Symbols {
+        let thread = std::thread::spawn(move || symbols::resolve(&frames, naming.kernel));
         while !thread.is_finished() {
             if signals.pending().next().is_some() {
+                if naming.keep {
+                    eprintln!("record: binaries are not kept: there was no time to find them");
+                }
                 return Symbols::Skipped;
             }
             std::thread::sleep(Duration::from_millis(5));
         }
         match thread.join() {
-            Ok(rows) => {
-                self.send(TableId::Symbol, rows);
+            Ok((resolved, files)) => {
+                if naming.verbose {
+                    progress::unnamed(&resolved.failures);
+                }
+                self.send(TableId::Symbol, resolved.rows());
+                if naming.keep {
+                    let enough = || signals.pending().next().is_some();
+                    progress::not_kept(&keep::copy(&self.directory, files, enough));
+                }
                 Symbols::Resolved
             }
             Err(panic) => std::panic::resume_unwind(panic),

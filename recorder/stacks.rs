@@ -10,12 +10,14 @@ use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
 use lookback_schemas::cell::{RowBuilder, StackNumbers};
-use lookback_schemas::tables::{Exec, Exit, Frame, Stack, frame, stack};
+use lookback_schemas::symbols::elf::hex;
+use lookback_schemas::tables::{Exec, Exit, Frame, Stack, Symbol, frame, stack};
 use lookback_schemas::unwind::Shape;
 use lookback_schemas::wire::RawStack;
 use zerocopy::FromBytes as _;
 
 use crate::binaries::Binary;
+use crate::jit::{self, Jit};
 use crate::mappings::SharedSpaces;
 
 /// Turns raw stacks into rows of `stack` and `frame`.
@@ -27,6 +29,7 @@ pub struct Stacks {
     frames: Vec<Frame>,
     ids: HashMap<Place, i64>,
     spaces: SharedSpaces,
+    jit: Jit,
     stack_rows: stack::Builder,
     frame_rows: frame::Builder,
 }
@@ -36,7 +39,7 @@ pub struct Stacks {
 enum Place {
     Kernel { address: i64, returns: bool },
     File { name: String, offset: i64, returns: bool },
-    Unknown { pid: i32, address: i64, returns: bool },
+    Unknown { pid: i32, address: i64, returns: bool, code: jit::Which },
 }
 
 /// All that the recording's frames are, and where their files may be.
@@ -46,6 +49,8 @@ pub struct Frames {
     pub frames: Vec<Frame>,
     /// The files that were mapped.
     pub binaries: Vec<Arc<Binary>>,
+    /// Names of frames in code that processes have made themselves.
+    pub made: Vec<Symbol>,
 }
 
 impl Stacks {
@@ -109,6 +114,7 @@ impl Stacks {
     pub fn exec(&mut self, record: &[u8]) {
         let Ok((exec, _)) = Exec::ref_from_prefix(record) else { return };
         self.spaces.with(|spaces| spaces.executed(exec.pid));
+        self.jit.ended(exec.pid);
     }
 
     /// Takes note of an exit: the pid may be another's soon.
@@ -117,6 +123,7 @@ impl Stacks {
             && exit.process_ended.0 != 0
         {
             self.spaces.with(|spaces| spaces.ended(exit.pid));
+            self.jit.ended(exit.pid);
         }
     }
 
@@ -129,7 +136,7 @@ impl Stacks {
     /// All frames, when the recording is over.
     pub fn finish(self) -> Frames {
         let binaries = self.spaces.with(|spaces| spaces.binaries());
-        Frames { frames: self.frames, binaries }
+        Frames { frames: self.frames, binaries, made: self.jit.finish() }
     }
 
     fn kernel_frame(&mut self, address: i64, returns: bool) -> i64 {
@@ -151,11 +158,20 @@ impl Stacks {
             None => (None, None, None),
         };
         let build_id = binary.and_then(|binary| Some(hex(binary.build_id.as_ref()?)));
+        let offset = match (&build_id, &module) {
+            (None, Some(module)) if jit::is_memory(module) => None,
+            (_, _) => offset,
+        };
+        let code_at = (address as u64).saturating_sub(u64::from(returns));
         let place = match (offset, build_id.as_ref().or(module.as_ref())) {
             (Some(offset), Some(name)) => Place::File { name: name.clone(), offset, returns },
-            (_, _) => Place::Unknown { pid, address, returns },
+            (_, _) => {
+                let code = self.jit.which(pid, code_at);
+                Place::Unknown { pid, address, returns, code }
+            }
         };
-        self.number(place, |id| Frame {
+        let of_no_file = matches!(place, Place::Unknown { .. });
+        let id = self.number(place, |id| Frame {
             id,
             address,
             return_address: returns,
@@ -163,7 +179,11 @@ impl Stacks {
             module,
             build_id,
             file_offset: offset,
-        })
+        });
+        if of_no_file {
+            self.jit.saw(pid, code_at, id);
+        }
+        id
     }
 
     fn number(&mut self, place: Place, row: impl FnOnce(i64) -> Frame) -> i64 {
@@ -187,9 +207,4 @@ fn walked(shape: i64) -> Option<&'static str> {
         (false, true) => Some("frame pointers"),
         (false, false) => None,
     }
-}
-
-/// A build id as tools print it.
-pub fn hex(build_id: &[u8]) -> String {
-    build_id.iter().map(|byte| format!("{byte:02x}")).collect()
 }

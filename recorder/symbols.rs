@@ -1,86 +1,55 @@
 //! Names for frames, at the end of the recording, where the binaries are.
 //!
-//! blazesym reads symbol tables and debug information. A file counts only if it has the build id that
-//! the frame has: the one at the same path may have been replaced since.
+//! A file counts only if it has the build id that the frame has: the one at the same path may have been
+//! replaced since. Kernel code is named by `/proc/kallsyms`, of the end and of the time when the
+//! recorder's own programs were attached.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
 
-use blazesym::helper::read_elf_build_id;
-use blazesym::symbolize::source::{Elf, Kernel, Source};
-use blazesym::symbolize::{CodeInfo, Input, Symbolized, Symbolizer};
-use lookback_schemas::cell::RowBuilder as _;
-use lookback_schemas::tables::{Frame, Symbol, symbol};
+use lookback_schemas::symbols::kallsyms::Kallsyms;
+use lookback_schemas::symbols::tree::{self, Kind};
+use lookback_schemas::symbols::{self, Binaries, Found, Limits, Resolved, elf};
+use lookback_schemas::tables::Frame;
 
 use crate::binaries::Binary;
-use crate::stacks::{Frames, hex};
+use crate::stacks::Frames;
 
-/// Resolves the frames, as far as their files can be found.
-pub fn resolve(frames: &Frames) -> arrow::record_batch::RecordBatch {
-    let mut rows = symbol::Builder::default();
-    let symbolizer = Symbolizer::new();
+/// Whoever records does not wait longer for names.
+const LIMITS: Limits = Limits { file: Duration::from_secs(60), total: Duration::from_mins(5) };
+
+/// The kernel's names of the time when the programs were attached: the recorder's own are gone at the
+/// end. Reading them takes a tenth of a second, so a thread does that.
+#[derive(Debug)]
+pub struct Earlier(JoinHandle<Option<Kallsyms>>);
+
+impl Earlier {
+    /// Begins to read them.
+    pub fn read() -> Earlier {
+        Earlier(std::thread::spawn(|| Kallsyms::now().ok()))
+    }
+}
+
+/// Resolves the frames, as far as their files can be found; gives also those files, by build id.
+pub fn resolve(frames: &Frames, earlier: Option<Earlier>) -> (Resolved, BTreeMap<String, Found>) {
     let mut files = Files::new(&frames.binaries);
-    let mut by_file: BTreeMap<Option<PathBuf>, Vec<&Frame>> = BTreeMap::new();
-    for frame in &frames.frames {
-        if frame.kernel {
-            by_file.entry(None).or_default().push(frame);
-        } else if let Some(file) = files.of(frame) {
-            by_file.entry(Some(file)).or_default().push(frame);
+    let mut resolved = symbols::resolve(&frames.frames, &mut files, LIMITS);
+    if frames.frames.iter().any(|frame| frame.kernel) {
+        let mut kernel = Kallsyms::now().unwrap_or_default();
+        if let Some(earlier) = earlier.and_then(|earlier| earlier.0.join().ok().flatten()) {
+            kernel.add_programs_of(earlier);
         }
+        resolved.symbols.extend(symbols::resolve_kernel(&frames.frames, &kernel));
     }
-    for (file, frames) in by_file {
-        // The code that called lies before its return address.
-        let place = |frame: &&Frame| {
-            let place = frame.file_offset.unwrap_or(frame.address) as u64;
-            place - u64::from(frame.return_address)
-        };
-        let places: Vec<u64> = frames.iter().map(place).collect();
-        let resolved = match &file {
-            Some(path) => {
-                symbolizer.symbolize(&Source::Elf(Elf::new(path)), Input::FileOffset(&places))
-            }
-            None => {
-                symbolizer.symbolize(&Source::Kernel(Kernel::default()), Input::AbsAddr(&places))
-            }
-        };
-        // A file that cannot be read as ELF leaves its frames without names.
-        for (frame, symbolized) in frames.iter().zip(resolved.unwrap_or_default()) {
-            append(&mut rows, frame, &symbolized);
-        }
-    }
-    rows.finish()
+    resolved.symbols.extend(frames.made.iter().cloned());
+    resolved.symbols.sort_by_key(|symbol| (symbol.frame, symbol.depth));
+    (resolved, symbols::files(&frames.frames, &mut files))
 }
 
-/// No function of the kernel is larger, in bytes.
-const LARGEST_FUNCTION: usize = 1 << 20;
-
-fn append(rows: &mut symbol::Builder, frame: &Frame, symbolized: &Symbolized<'_>) {
-    let Symbolized::Sym(sym) = symbolized else { return };
-    // kallsyms has no sizes: an address beyond all functions, in a BPF program's code for one, is given to
-    // the last of them.
-    if frame.kernel && sym.offset > LARGEST_FUNCTION {
-        return;
-    }
-    let mut append =
-        |depth: usize, name: &str, offset: Option<i64>, code: Option<&CodeInfo<'_>>| {
-            let row = Symbol {
-                frame: frame.id,
-                depth: depth as i32,
-                name: name.to_owned(),
-                offset,
-                file: code.map(|code| code.to_path().to_string_lossy().into_owned()),
-                line: code.and_then(|code| code.line).map(|line| line as i32),
-            };
-            rows.append(&row, &Default::default());
-        };
-    append(0, &sym.name, Some(sym.offset as i64), sym.code_info.as_deref());
-    for (depth, inlined) in (1..).zip(&sym.inlined) {
-        append(depth, &inlined.name, None, inlined.code_info.as_ref());
-    }
-}
-
-/// Finds the file of a frame.
+/// Finds the files of frames.
 struct Files {
     /// Those that are open, by build id and by path.
     open: HashMap<String, PathBuf>,
@@ -92,7 +61,7 @@ impl Files {
         let mut open = HashMap::new();
         for binary in binaries {
             let Some(path) = binary.path() else { continue };
-            let name = binary.build_id.as_deref().map_or_else(|| binary.shown.clone(), hex);
+            let name = binary.build_id.as_deref().map_or_else(|| binary.shown.clone(), elf::hex);
             open.entry(name).or_insert(path);
         }
         Files { open, build_ids: HashMap::new() }
@@ -103,13 +72,13 @@ impl Files {
             return known.clone();
         }
         // A file that is gone, or is no ELF file, has none.
-        let build_id = read_elf_build_id(path).ok().flatten().map(|id| hex(&id));
+        let build_id = elf::build_id(path);
         self.build_ids.insert(path.to_owned(), build_id.clone());
         build_id
     }
 
     /// The file at its own path, if that has the build id still: what was stripped is looked for beside it.
-    fn of(&mut self, frame: &Frame) -> Option<PathBuf> {
+    fn executable(&mut self, frame: &Frame) -> Option<PathBuf> {
         frame.file_offset?;
         let module = frame.module.as_deref()?;
         if let Some(build_id) = &frame.build_id {
@@ -119,5 +88,15 @@ impl Files {
             return self.open.get(build_id).cloned();
         }
         self.open.get(module).cloned()
+    }
+}
+
+impl Binaries for Files {
+    fn find(&mut self, frame: &Frame) -> Option<Found> {
+        let path = self.executable(frame)?;
+        let build_id = frame.build_id.as_deref();
+        let system = Path::new(symbols::SYSTEM);
+        let debug = build_id.and_then(|id| tree::in_place(system, id, Kind::Debug));
+        Some(Found { path, debug })
     }
 }

@@ -94,6 +94,12 @@ fn compile(directory: &Path) {
 /// Where the classes of Java programs are.
 pub const CLASSES: &str = "classes";
 
+/// Whether there is a program of this name.
+pub fn is_installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
+}
+
 /// Whether the C compiler finds a header.
 fn has_header(header: &str) -> bool {
     let arguments = ["-E", "-include", header, "-x", "c", "/dev/null"];

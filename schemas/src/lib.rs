@@ -10,6 +10,7 @@
 //! - [`unwind`] says how stacks are walked that have no frame pointers.
 //! - [`manifest`], [`segment`] and [`recording`] (feature `store`) write and read the files;
 //!   [`repair`] finishes those of a killed recorder for other programs.
+//! - `symbols` (feature of that name) names the frames of stacks.
 //!
 //! Without the feature `store` only the definitions are left, without Arrow and Parquet: that is
 //! what the build script needs to write the C header of the events.
@@ -36,6 +37,8 @@ pub mod recording;
 pub mod repair;
 #[cfg(feature = "store")]
 pub mod segment;
+#[cfg(feature = "symbols")]
+pub mod symbols;
 
 pub use definition::{Column, Kind, Table, Type};
 pub use tables::TableId;

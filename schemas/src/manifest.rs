@@ -288,6 +288,30 @@ impl Manifest {
     }
 }
 
+/// Notes in the manifest of a recording that is over that its frames have been named, and how many rows
+/// the table of names has now. All else stays as it is, also what this version does not know.
+///
+/// # Errors
+/// If it cannot be read or written; it is then unchanged.
+pub fn note_symbols(directory: &Path, rows: u64) -> Result<(), Error> {
+    let path = directory.join(FILE);
+    let text = std::fs::read(&path).map_err(Error::io(&path))?;
+    let mut manifest: serde_json::Value =
+        serde_json::from_slice(&text).map_err(Error::damaged(&path))?;
+    let known = serde_json::to_value(Symbols::Resolved).expect("it is a text");
+    let total = Total { rows, ..Total::default() };
+    let total = serde_json::to_value(total).expect("its keys are texts");
+    let object = manifest.as_object_mut();
+    let object = object.ok_or_else(|| Error::damaged(&path)("it is no object"))?;
+    object.insert("symbols".to_owned(), known);
+    let totals = object.entry("totals").or_insert_with(|| serde_json::json!({}));
+    if let Some(totals) = totals.as_object_mut() {
+        totals.insert(crate::TableId::Symbol.name().to_owned(), total);
+    }
+    let text = serde_json::to_vec_pretty(&manifest).expect("its keys are texts");
+    replace(&path, &text, true)
+}
+
 /// Puts a file with `content` in the place of `path`, at once: a reader sees the old or the new one.
 ///
 /// # Errors

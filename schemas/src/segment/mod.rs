@@ -13,11 +13,13 @@
 //! and renamed over it.
 
 mod read;
+mod replace;
 mod write;
 
 use std::path::{Path, PathBuf};
 
 pub use read::{Segment, is_decoding, open};
+pub use replace::replace;
 pub use write::{ROW_GROUP_ROWS, Rotation, TableWriter};
 
 /// The sidecar of a segment.

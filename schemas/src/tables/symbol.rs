@@ -1,4 +1,5 @@
-//! Names of frames, resolved where the binaries are: on the recorded machine, at the end.
+//! Names of frames, resolved where the binaries are: on the recorded machine, at the end, or by `analyze
+//! symbolize`.
 
 table! {
     /// A function at a frame. A frame with inlined calls has several rows.
@@ -16,5 +17,8 @@ table! {
         file: Option<String> as Text,
         /// The line in that file.
         line: Option<i32> as Count,
+        /// The kernel module that the function is in, `bpf` for BPF programs and trampolines; null for the
+        /// kernel proper, and for user code, whose module is the frame's.
+        module: Option<String> as Text,
     }
 }
