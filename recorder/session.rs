@@ -494,6 +494,8 @@ impl Recording {
 
     /// In a thread of its own, so that the user can decide not to wait.
     fn resolve_symbols(&self, frames: Frames, naming: Naming, signals: &mut Signals) -> Symbols {
+        // They stay open until they are copied.
+        let binaries = frames.binaries.clone();
         let thread = std::thread::spawn(move || symbols::resolve(&frames, naming.kernel));
         while !thread.is_finished() {
             if signals.pending().next().is_some() {
@@ -514,6 +516,7 @@ impl Recording {
                     let enough = || signals.pending().next().is_some();
                     progress::not_kept(&keep::copy(&self.directory, files, enough));
                 }
+                drop(binaries);
                 Symbols::Resolved
             }
             Err(panic) => std::panic::resume_unwind(panic),

@@ -97,7 +97,13 @@ fn node_names_its_functions() {
                 const end = Date.now() + 1500; let s = 0; while (Date.now() < end) s += hotLoop(1e6);\n\
                 console.log(s)\n";
     std::fs::write(&script, work).unwrap();
-    let command = ["node", "--perf-basic-prof", "--interpreted-frames-native-stack"];
+    let command = [
+        "node",
+        "--perf-basic-prof",
+        "--no-logfile-per-isolate",
+        "--logfile=/dev/null",
+        "--interpreted-frames-native-stack",
+    ];
     let names = names(&[&command[..], &[script.to_str().unwrap()]].concat());
     let named = names.iter().any(|name| name.contains("hotLoop") && name.contains("work.js"));
     assert!(named, "{names:?}");
