@@ -254,3 +254,6 @@ fn cfa_of(
         _others => None,
     }
 }
+
+#[cfg(test)]
+mod tests;
