@@ -189,7 +189,7 @@ __noinline int find_row(__u32 place)
 	if (range) {
 		row.address = 1;
 		address = (__u32)(pc - range->base);
-		page = range->pages ? page_of(range, address) : NULL;
+		page = range->pages && pc >= range->base ? page_of(range, address) : NULL;
 		if (page && page->rows[0].address <= address) {
 			for (__u32 step = ROWS / 2; step; step /= 2) {
 				if (page->rows[(at + step) % ROWS].address <= address)

@@ -123,9 +123,9 @@ impl Drain {
     }
 }
 
-/// Lets this thread run before others that can run: while it waits for a CPU, rings fill up. What it
-/// does is little. Without CAP_SYS_NICE it waits like any other.
-fn go_first() {
+/// Lets this thread run before others that can run: while it waits for a CPU, rings fill up, or stacks are not
+/// whole. What it does is little. Without CAP_SYS_NICE it waits like any other.
+pub fn go_first() {
     const NICENESS: i32 = -10;
     const THIS_THREAD: libc::id_t = 0;
     // SAFETY: no memory is involved.

@@ -218,6 +218,13 @@ impl AddressSpaces {
         self.changed.insert(pid);
     }
 
+    /// Takes it that the mappings of process `pid` have changed, if anything is known of it.
+    pub fn look_again(&mut self, pid: i32) {
+        if self.by_pid.contains_key(&pid) {
+            self.changed.insert(pid);
+        }
+    }
+
     /// The processes whose mappings have changed since the last call.
     pub fn take_changed(&mut self) -> Vec<Changed> {
         let changed = std::mem::take(&mut self.changed);

@@ -19,15 +19,17 @@ pub mod rows;
 mod slices;
 mod tables;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use lookback_schemas::manifest::Unwinding;
 
 use crate::binaries::Binary;
+use crate::drain;
 use crate::mappings::SharedSpaces;
 use crate::maps::Maps;
 use tables::Tables;
@@ -57,8 +59,13 @@ impl Unwinder {
         files: Vec<Arc<Binary>>,
         targets_only: bool,
     ) -> Result<Unwinder> {
-        let mut follower =
-            Follower { maps: Arc::clone(maps), tables: Tables::default(), spaces, targets_only };
+        let mut follower = Follower {
+            maps: Arc::clone(maps),
+            tables: Tables::default(),
+            spaces,
+            targets_only,
+            later: BTreeMap::new(),
+        };
         files.iter().for_each(|file| follower.tables.load(&maps.unwind, file));
         follower.update();
         let stop = Arc::new(AtomicBool::new(false));
@@ -93,10 +100,13 @@ struct Follower {
     tables: Tables,
     spaces: SharedSpaces,
     targets_only: bool,
+    /// Who is to be looked at again, and when.
+    later: BTreeMap<i32, Instant>,
 }
 
 impl Follower {
     fn follow(mut self, stop: &AtomicBool) -> Unwinding {
+        drain::go_first();
         let descriptors = self.spaces.with(|spaces| spaces.descriptors());
         let mut polls: Vec<libc::pollfd> = descriptors
             .into_iter()
@@ -115,14 +125,20 @@ impl Follower {
     }
 
     fn update(&mut self) {
+        let now = Instant::now();
+        let due: Vec<i32> =
+            self.later.extract_if(.., |_, when| *when <= now).map(|(pid, _)| pid).collect();
         let changed = self.spaces.with(|spaces| {
             spaces.catch_up();
+            due.into_iter().for_each(|pid| spaces.look_again(pid));
             spaces.take_changed()
         });
         for changed in changed {
             let wanted = !self.targets_only || self.maps.is_target(changed.pid);
-            if wanted || changed.mappings.is_empty() {
-                self.tables.update(&self.maps.unwind, &changed);
+            if (wanted || changed.mappings.is_empty())
+                && let Some(after) = self.tables.update(&self.maps.unwind, &changed)
+            {
+                self.later.insert(changed.pid, now + after);
             }
         }
     }

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-/// No program runs for as long.
-const WHILE: Duration = Duration::from_secs(1);
+/// After so long a slice that was given back is free. No program runs for as long.
+pub const WHILE: Duration = Duration::from_secs(1);
 
 /// A part of an array: the first place, and how many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
@@ -12,7 +12,7 @@ use lookback_schemas::unwind::{ARENA_PAGES, ARENAS, Page, ROWS, Range, Row, Spac
 use zerocopy::IntoBytes as _;
 
 use super::rows::CallFrames;
-use super::slices::{Slice, Slices};
+use super::slices::{self, Slice, Slices};
 use crate::binaries::Binary;
 use crate::mappings::{Changed, Mapping, Program};
 use crate::maps::map;
@@ -59,8 +59,6 @@ fn arena() -> Result<MapHandle> {
 struct Piece {
     /// Its first address, in the file's own address space.
     start: u64,
-    /// The address behind its last.
-    end: u64,
     page: u32,
     pages: u32,
 }
@@ -72,6 +70,22 @@ struct Table {
     pieces: Vec<Piece>,
 }
 
+/// What the kernel was told of a process.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    slice: Slice,
+    at: Instant,
+}
+
+impl Told {
+    /// How long nothing more is told of it. What a slice has had is not free at once, so that one who maps
+    /// ten thousand parts, and is told of after each, would soon take all the room.
+    fn rest(self) -> Duration {
+        const FREELY: u32 = 1000;
+        Duration::from_millis(u64::from(self.slice.count.saturating_sub(FREELY)) / 20)
+    }
+}
+
 /// What the kernel has.
 #[derive(Debug)]
 pub struct Tables {
@@ -81,7 +95,7 @@ pub struct Tables {
     by_binary: HashMap<Key, Arc<Table>>,
     slices: Slices,
     /// Where the ranges of each space are.
-    spaces: HashMap<i32, Slice>,
+    spaces: HashMap<i32, Told>,
     version: u64,
     told: Unwinding,
     /// What has no table, and why.
@@ -134,8 +148,16 @@ impl Tables {
         self.by_binary.insert(key, Arc::new(table));
     }
 
-    /// Tells the kernel what a process has mapped.
-    pub fn update(&mut self, maps: &UnwindMaps, changed: &Changed) {
+    /// Tells the kernel what a process has mapped. Where there is no room it is to be told again, after the
+    /// time that comes back; and one that has mapped very much is told of in turns.
+    pub fn update(&mut self, maps: &UnwindMaps, changed: &Changed) -> Option<Duration> {
+        let now = Instant::now();
+        let before = self.spaces.get(&changed.pid);
+        if let Some(early) = before.and_then(|told| told.rest().checked_sub(now - told.at))
+            && !changed.mappings.is_empty()
+        {
+            return Some(early);
+        }
         for mapping in &changed.mappings {
             if let Some(binary) = &mapping.binary {
                 self.load(maps, binary);
@@ -144,23 +166,36 @@ impl Tables {
         let mut ranges: Vec<Range> =
             changed.mappings.iter().flat_map(|mapping| self.ranges_of(mapping)).collect();
         ranges.sort_by_key(|range| range.start);
-        if ranges.len() > MOST_RANGES {
-            let why = format!("it has mapped {} parts: of the last there are none", ranges.len());
-            self.without.insert(format!("process {}", changed.pid), why);
-            ranges.truncate(MOST_RANGES);
-        }
+        let name = format!("process {}", changed.pid);
+        let all = ranges.len();
+        ranges.truncate(MOST_RANGES);
         let before = self.spaces.remove(&changed.pid);
-        match self.publish(maps, changed, &ranges) {
-            Ok(Some(slice)) => _ = self.spaces.insert(changed.pid, slice),
-            // The map may have lost it already.
-            Ok(None) => _ = maps.spaces.delete(&changed.pid.to_ne_bytes()),
-            Err(error) => {
-                _ = maps.spaces.delete(&changed.pid.to_ne_bytes());
-                self.without.insert(format!("process {}", changed.pid), format!("{error:#}"));
-            }
+        let published = self.publish(maps, changed, &ranges);
+        if let Some(told) = before {
+            self.slices.give_back(told.slice, now);
         }
-        if let Some(slice) = before {
-            self.slices.give_back(slice, Instant::now());
+        match published {
+            Ok(Some(slice)) if all > MOST_RANGES => {
+                let why = format!("it has mapped {all} parts: of the last there are none");
+                self.without.insert(name, why);
+                self.spaces.insert(changed.pid, Told { slice, at: now });
+                None
+            }
+            Ok(Some(slice)) => {
+                self.without.remove(&name);
+                self.spaces.insert(changed.pid, Told { slice, at: now });
+                None
+            }
+            Ok(None) => {
+                // The map may have lost it already.
+                let _ = maps.spaces.delete(&changed.pid.to_ne_bytes());
+                None
+            }
+            Err(error) => {
+                let _ = maps.spaces.delete(&changed.pid.to_ne_bytes());
+                self.without.insert(name, format!("{error:#}"));
+                Some(slices::WHILE)
+            }
         }
     }
 
@@ -195,11 +230,9 @@ impl Tables {
             let fits = left[..fits].partition_point(|(at, _)| at - start < u64::from(u32::MAX));
             let (these, others) = left.split_at(fits);
             left = others;
-            let last = these.last().map_or(*start, |(at, _)| *at);
-            let end = others.first().map_or(last, |(at, _)| *at);
             let page = self.pages;
             let pages = self.put(maps, these, *start)?;
-            pieces.push(Piece { start: *start, end, page, pages });
+            pieces.push(Piece { start: *start, page, pages });
         }
         self.told.binaries += 1;
         self.told.rows += rows.len() as u64;
@@ -239,29 +272,27 @@ impl Tables {
     fn ranges_of(&self, mapping: &Mapping) -> Vec<Range> {
         let whole = Range { start: mapping.start, end: mapping.end, ..Range::default() };
         let table = mapping.binary.as_ref().and_then(|binary| self.by_binary.get(&Key::of(binary)));
-        let Some(table) = table else { return vec![whole] };
+        let Some(table) = table.filter(|table| !table.pieces.is_empty()) else {
+            return vec![whole];
+        };
         let Some(address) = table.frames.address_of(mapping.offset) else { return vec![whole] };
         // From an address of the file's own space to one of the process's.
         let bias = mapping.start.wrapping_sub(address);
-        let mut ranges = Vec::new();
-        let mut from = mapping.start;
-        for piece in &table.pieces {
-            let start = piece.start.wrapping_add(bias).max(from);
-            let end = piece.end.wrapping_add(bias).min(mapping.end);
-            if start >= end || start >= mapping.end {
-                continue;
-            }
-            if from < start {
-                ranges.push(Range { start: from, end: start, ..Range::default() });
-            }
-            let base = piece.start.wrapping_add(bias);
-            ranges.push(Range { start, end, base, page: piece.page, pages: piece.pages });
-            from = end;
-        }
-        if from < mapping.end {
-            ranges.push(Range { start: from, end: mapping.end, ..Range::default() });
-        }
+        let at = |address: u64| address.wrapping_add(bias);
+        // What lies before the first row is the first piece's, so that a mapping has one range for each.
+        let starts = table.pieces.iter().skip(1).map(|piece| at(piece.start));
+        let ends = starts.clone().chain([mapping.end]);
+        let ranges = std::iter::once(mapping.start).chain(starts).zip(ends).zip(&table.pieces);
         ranges
+            .map(|((start, end), piece)| Range {
+                start: start.max(mapping.start),
+                end: end.min(mapping.end),
+                base: at(piece.start),
+                page: piece.page,
+                pages: piece.pages,
+            })
+            .filter(|range| range.start < range.end)
+            .collect()
     }
 
     /// Writes the ranges, and then that they are the process's; returns where they are.

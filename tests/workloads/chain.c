@@ -261,7 +261,7 @@ int main(int argc, char **argv)
 	say("chain pid=%d\n", getpid());
 	/* A recorder hears of what is mapped a little later. */
 	if (strcmp(mode, "hurry"))
-		sleep_ms(20);
+		sleep_ms(150);
 	leaf = spin;
 	if (!strcmp(mode, "handler"))
 		handle(0);
@@ -275,9 +275,10 @@ int main(int argc, char **argv)
 		leaf = below_astray;
 	else if (!strcmp(mode, "load"))
 		load(argv[3]);
-	else if (!strcmp(mode, "many"))
+	else if (!strcmp(mode, "many")) {
 		map_program(atol(argv[3]));
-	else if (!strcmp(mode, "allocate"))
+		sleep_ms(2500); /* of very many it hears in turns */
+	} else if (!strcmp(mode, "allocate"))
 		leaf = allocate;
 	else if (!strcmp(mode, "map") || !strcmp(mode, "hurry"))
 		leaf = map;

@@ -153,7 +153,7 @@ static void silences(int count)
 			_exit(99);
 		/* The second SYN comes after a second. The first one of them waits for it. */
 		do {
-			sleep_ms(20);
+			sleep_ms(150);
 			retransmits = info_of(fd).tcpi_total_retrans;
 		} while (i == 0 && !retransmits);
 		close(fd);
