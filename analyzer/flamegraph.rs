@@ -14,6 +14,7 @@
 //! `[unknown]`, a stack that is not in the recording `[lost stack]`.
 
 mod memory;
+mod names;
 mod probe;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,9 +42,9 @@ use crate::memleak::is_recorded;
 use crate::processes::known;
 use crate::render::{Column, Format, Output, OutputArgs, Value, escaped};
 use crate::scope::{Scope, ScopeArgs};
-use crate::stacks::{Frame, Stacks};
 use crate::tally::ThreadsArgs;
 use crate::window::WindowArgs;
+use names::{Names, folded_name};
 
 /// Shown below the help.
 pub const EXAMPLE: &str = "Examples:\n  analyze flamegraph web1.lookback -o flamegraph.svg\n  \
@@ -90,6 +91,9 @@ pub struct FlamegraphArgs {
     /// Merge from the leaves: what calls a function, instead of what it calls
     #[arg(long)]
     pub reverse: bool,
+    /// What the frames say.
+    #[command(flatten)]
+    pub labels: names::LabelArgs,
     /// Draw downwards, as an icicle
     #[arg(long)]
     pub inverted: bool,
@@ -489,7 +493,7 @@ fn collapse(
 fn fold_sums(args: &FlamegraphArgs, recording: &Recording, sums: &Sums) -> anyhow::Result<Folded> {
     let wanted: HashSet<i64> =
         sums.sums.keys().flat_map(|key| [key.user, key.kernel]).flatten().collect();
-    let names = Names::read(recording, &wanted)?;
+    let names = Names::read(recording, &wanted, &args.labels)?;
     let mut folded: BTreeMap<String, Sum> = BTreeMap::new();
     let mut stacks: HashMap<(i64, bool), Vec<String>> = HashMap::default();
     for (key, sum) in &sums.sums {
@@ -524,72 +528,9 @@ fn fold_sums(args: &FlamegraphArgs, recording: &Recording, sums: &Sums) -> anyho
     Ok(folded)
 }
 
-/// A name as it can stand in a folded line. There `;` separates frames and numbers at the end are
-/// weights, which names of threads and C++ operators do not know.
-fn folded_name(name: &str) -> String {
-    let mut name = escaped(name).trim().replace(';', ":");
-    if name.is_empty() {
-        return "[unknown]".to_owned();
-    }
-    if name.starts_with("# ") {
-        // A comment to flamegraph.pl.
-        name.replace_range(1..2, "_");
-    }
-    if let Some(space) = name.rfind(' ')
-        && name[space + 1..].bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
-    {
-        name.replace_range(space..=space, "_");
-    }
-    name
-}
-
-/// What the stacks of the samples are called.
-#[derive(Default)]
-struct Names {
-    stacks: Stacks,
-    frames: HashMap<i64, Vec<String>>,
-}
-
-impl Names {
-    /// Reads the stacks that occur, and the names of their frames.
-    fn read(recording: &Recording, wanted: &HashSet<i64>) -> Result<Names, Error> {
-        let stacks = Stacks::read(recording, wanted)?;
-        let frames = stacks.frames().map(|(id, frame)| (id, folded_calls(frame))).collect();
-        Ok(Names { stacks, frames })
-    }
-
-    /// The names of a stack's frames, outermost first, with the calls that were inlined.
-    fn stack(&self, id: i64, kernel: bool) -> Vec<String> {
-        let suffix = if kernel { "_[k]" } else { "" };
-        let Some(stack) = self.stacks.stack(id) else {
-            return vec![format!("[lost stack]{suffix}")];
-        };
-        let mut names = Vec::with_capacity(stack.frames.len() + 1);
-        if stack.truncated {
-            names.push(format!("[truncated]{suffix}"));
-        }
-        for frame in stack.frames.iter().rev() {
-            match self.frames.get(frame) {
-                Some(calls) => names.extend_from_slice(calls),
-                None => names.push(format!("[lost frame]{suffix}")),
-            }
-        }
-        names
-    }
-}
-
-/// The calls at a frame, outermost first. The suffix is what flame graphs know kernel code by.
-fn folded_calls(frame: &Frame) -> Vec<String> {
-    let suffix = if frame.kernel { "_[k]" } else { "" };
-    if frame.calls.is_empty() {
-        return vec![folded_name(&frame.place()) + suffix];
-    }
-    frame.calls.iter().map(|call| folded_name(&call.name) + suffix).collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::folded_name;
+    use super::names::folded_name;
     use crate::made::{Heap, Hit, Made, analyze};
 
     fn profile() -> Made {
@@ -630,8 +571,8 @@ mod tests {
             folded(&profile(), &[]),
             [
                 "app;[truncated];[lost frame];[libx.so+0x1234] 10",
-                "app;main;work;inlined<1:2> 10",
-                "app;main;work;inlined<1:2>;do_syscall_[k] 20",
+                "app;main;work;inlined<1:2>_[i] 10",
+                "app;main;work;inlined<1:2>_[i];do_syscall_[k] 20",
                 "gone;do_syscall_[k] 10",
                 "kworker_3;do_syscall_[k] 10",
                 "other;[lost stack] 10",
@@ -653,10 +594,10 @@ mod tests {
         let made = profile();
         let args: [(&[&str], &[&str]); 5] = [
             (&["--kernel", "--comm", "app"], &["app;do_syscall_[k] 20"]),
-            (&["--user", "--pid", "10"], &["app;main;work;inlined<1:2> 30"]),
+            (&["--user", "--pid", "10"], &["app;main;work;inlined<1:2>_[i] 30"]),
             (
                 &["--reverse", "--since", "1.05s", "--until", "1.15s"],
-                &["do_syscall_[k];inlined<1:2>;work;main;app 10"],
+                &["do_syscall_[k];inlined<1:2>_[i];work;main;app 10"],
             ),
             (&["--uid", "5"], &[]),
             (&["--pid", "11"], &["app;[truncated];[lost frame];[libx.so+0x1234] 10"]),
@@ -711,7 +652,7 @@ mod tests {
 
     #[test]
     fn memory_is_drawn_by_what_is_asked_of_it() {
-        let work = |weight| format!("app;main;work;inlined<1:2> {weight}");
+        let work = |weight| format!("app;main;work;inlined<1:2>_[i] {weight}");
         let lost = |weight| format!("app;[truncated];[lost frame];[libx.so+0x1234] {weight}");
         let of = |args: &[&str]| folded(&heap(), &[&["--weight"], args].concat());
         assert_eq!(of(&["outstanding"]), [work("105")]);
@@ -739,8 +680,11 @@ mod tests {
         let other = other.path().to_str().expect("temporary paths are UTF-8");
         let args = ["--weight", "allocated", "--diff", other];
         let lines = folded(&made, &args);
-        assert!(lines.contains(&"app;main;work;inlined<1:2> 0 105".to_owned()), "{lines:?}");
-        assert!(lines.contains(&"[unknown];main;work;inlined<1:2> 7 0".to_owned()), "{lines:?}");
+        assert!(lines.contains(&"app;main;work;inlined<1:2>_[i] 0 105".to_owned()), "{lines:?}");
+        assert!(
+            lines.contains(&"[unknown];main;work;inlined<1:2>_[i] 7 0".to_owned()),
+            "{lines:?}"
+        );
         let svg = analyze(&made, &[&["flamegraph"], &args[..]].concat()).expect("it is whole");
         assert!(svg.contains("Allocated memory on web1") && svg.contains("105 bytes"), "{svg}");
         let csv = analyze(&made, &[&["flamegraph", "--format", "csv"], &args[..]].concat());
@@ -777,7 +721,7 @@ mod tests {
             made.hit(Hit { name: "other", stack: None, kernel_stack: Some(2), ..hit }),
             made.hit(Hit { name: "bare", stack: None, ..hit }),
         ]);
-        let stack = "app;main;work;inlined<1:2>";
+        let stack = "app;main;work;inlined<1:2>_[i]";
         assert_eq!(
             folded(&made, &["--weight", "probe"]),
             [

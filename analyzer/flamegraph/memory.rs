@@ -7,7 +7,8 @@ use std::collections::HashMap;
 use ahash::HashSet;
 use anyhow::bail;
 
-use super::{FlamegraphArgs, Folded, Names, Sum, Weight, folded_name};
+use super::names::{Names, folded_name};
+use super::{FlamegraphArgs, Folded, Sum, Weight};
 use crate::cli::Source;
 use crate::heap::shard::{Rules, Within};
 use crate::heap::{self, Look, Question, Wanted};
@@ -74,7 +75,7 @@ pub(super) fn collapse(
         Ok(())
     })?;
     let wanted: HashSet<i64> = weights.keys().map(|(_, stack)| *stack).collect();
-    let names = Names::read(recording, &wanted)?;
+    let names = Names::read(recording, &wanted, &args.labels)?;
     let mut folded = Folded::new();
     for ((pid, stack), sum) in weights {
         let name = lifetimes
