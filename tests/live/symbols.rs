@@ -303,6 +303,59 @@ fn names_are_those_of_the_source_whatever_the_language() {
     assert!(!names.iter().any(|name| name == "inner"), "{names:?}");
 }
 
+#[test]
+fn the_vdso_has_names() {
+    let Some(_turn) = alone(&["process", "profile"]) else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let (source, program) = (directory.path().join("clock.c"), directory.path().join("clock"));
+    let text = "#include <time.h>\nint main(void) { struct timespec now; for (int i = 0; i < 20000000; i++) \
+                clock_gettime(CLOCK_MONOTONIC, &now); return 0; }\n";
+    fs::write(&source, text).unwrap();
+    let built = run(Command::new("cc").args(["-O1", "-o"]).args([&program, &source]));
+    assert!(built.status.success(), "{}", built.stderr);
+    let record = Record::trace("process,profile").options(["--frequency", "1999", "--"]);
+    let recorded = record.options([&program]).run();
+    let (frames, symbols) = (recorded.table::<Frame>(), recorded.table::<Symbol>());
+    let vdso = rows_where(&frames, |row| known(&frames.module, row) == Some("[vdso]"));
+    if vdso.is_empty() {
+        missing("the clock of this machine is not read in the vdso");
+        return;
+    }
+    for row in vdso {
+        assert!(
+            known(&frames.build_id, row).is_some() && known(&frames.file_offset, row).is_some()
+        );
+        let id = frames.id.value(row);
+        let names = rows_where(&symbols, |row| symbols.frame.value(row) == id);
+        // Only what it offers has names: not all that is inside.
+        for row in names {
+            assert!(
+                symbols.name.value(row).contains("clock_gettime"),
+                "{}",
+                symbols.name.value(row)
+            );
+        }
+    }
+    let named = (0..symbols.rows()).any(|row| symbols.name.value(row).contains("clock_gettime"));
+    assert!(named);
+}
+
+#[test]
+fn the_recorders_own_programs_have_names() {
+    let Some(_turn) = alone(&["process", "profile", "syscall"]) else { return };
+    let record = Record::trace("process,profile,syscall").options(["--frequency", "1999", "--"]);
+    // A million calls, each of which runs the recorder's programs.
+    let copy = ["dd", "if=/dev/zero", "of=/dev/null", "bs=1", "count=500000", "status=none"];
+    let recorded = record.options(copy).start().finish_anyhow();
+    let symbols = recorded.table::<Symbol>();
+    let of_bpf = rows_where(&symbols, |row| known(&symbols.module, row) == Some("bpf"));
+    let names: Vec<&str> = of_bpf.iter().map(|row| symbols.name.value(*row)).collect();
+    // The kernel calls them bpf_prog_TAG_NAME.
+    assert!(names.iter().any(|name| name.starts_with("bpf_prog_")), "{names:?}");
+    let kernel = rows_where(&symbols, |row| symbols.name.value(row) == "do_syscall_64");
+    assert!(kernel.iter().all(|row| known(&symbols.module, *row).is_none()));
+}
+
 /// Whether a server on the loopback has something.
 fn get(port: u16, path: &str) -> bool {
     use std::io::{Read as _, Write as _};
