@@ -17,6 +17,7 @@ mod cpu;
 mod drawing;
 mod folding;
 mod memory;
+mod names;
 mod offcpu;
 mod probe;
 #[cfg(test)]
@@ -92,6 +93,9 @@ pub struct FlamegraphArgs {
     /// Merge from the leaves: what calls a function, instead of what it calls
     #[arg(long)]
     pub reverse: bool,
+    /// What the frames say.
+    #[command(flatten)]
+    pub labels: names::LabelArgs,
     /// Draw downwards, as an icicle
     #[arg(long)]
     pub inverted: bool,

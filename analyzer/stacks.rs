@@ -52,6 +52,8 @@ pub struct Call {
     pub file: Option<String>,
     /// The line in it, from 1.
     pub line: Option<i32>,
+    /// The kernel module, where it is not the kernel proper's; `bpf` for BPF programs.
+    pub module: Option<String>,
 }
 
 impl Call {
@@ -72,6 +74,12 @@ impl Frame {
     #[must_use]
     pub fn file(&self) -> Option<&str> {
         self.module.as_deref().map(|module| module.rsplit('/').next().unwrap_or(module))
+    }
+
+    /// Whether it is code that the process has made itself: it lies in no file.
+    #[must_use]
+    pub fn is_jit(&self) -> bool {
+        !self.kernel && self.file_offset.is_none() && self.module.as_deref() != Some("[vdso]")
     }
 
     /// What to call a frame whose function has no name: `[libx.so+0x1234]`, or `[unknown]`.
@@ -214,6 +222,7 @@ fn read_calls(
                     offset: known!(rows.offset, row),
                     file: known!(rows.file, row).map(str::to_owned),
                     line: known!(rows.line, row),
+                    module: known!(rows.module, row).map(str::to_owned),
                 };
                 calls.entry(frame).or_default().insert(rows.depth.value(row), call);
             }

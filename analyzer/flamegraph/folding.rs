@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 
 use ahash::{HashMap, HashSet};
+use lookback_schemas::TableId;
 use lookback_schemas::recording::Recording;
 use lookback_schemas::wire::Reason;
-use lookback_schemas::{Error, TableId};
 
 use super::FlamegraphArgs;
+use super::names::{Names, folded_name};
 use crate::cli::Source;
 use crate::lifetimes::{Detail, Lifetimes};
 use crate::losses::missing;
-use crate::render::escaped;
-use crate::stacks::{Frame, Stacks};
 
 /// Folded stacks with their sums, in order.
 pub(super) type Folded = BTreeMap<String, Sum>;
@@ -95,7 +94,7 @@ pub(super) fn fold_sums(
 ) -> anyhow::Result<Folded> {
     let wanted: HashSet<i64> =
         sums.sums.keys().flat_map(|key| [key.user, key.kernel]).flatten().collect();
-    let names = Names::read(recording, &wanted)?;
+    let names = Names::read(recording, &wanted, &args.labels)?;
     let mut folded: BTreeMap<String, Sum> = BTreeMap::new();
     let mut stacks: HashMap<(i64, bool), Vec<String>> = HashMap::default();
     for (key, sum) in &sums.sums {
@@ -130,69 +129,6 @@ pub(super) fn fold_sums(
         folded.entry(frames.join(";")).or_default().add(*sum);
     }
     Ok(folded)
-}
-
-/// A name as it can stand in a folded line. There `;` separates frames and numbers at the end are
-/// weights, which names of threads and C++ operators do not know.
-pub(super) fn folded_name(name: &str) -> String {
-    let mut name = escaped(name).trim().replace(';', ":");
-    if name.is_empty() {
-        return "[unknown]".to_owned();
-    }
-    if name.starts_with("# ") {
-        // A comment to flamegraph.pl.
-        name.replace_range(1..2, "_");
-    }
-    if let Some(space) = name.rfind(' ')
-        && name[space + 1..].bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
-    {
-        name.replace_range(space..=space, "_");
-    }
-    name
-}
-
-/// What the stacks of the samples are called.
-#[derive(Default)]
-pub(super) struct Names {
-    stacks: Stacks,
-    frames: HashMap<i64, Vec<String>>,
-}
-
-impl Names {
-    /// Reads the stacks that occur, and the names of their frames.
-    pub fn read(recording: &Recording, wanted: &HashSet<i64>) -> Result<Names, Error> {
-        let stacks = Stacks::read(recording, wanted)?;
-        let frames = stacks.frames().map(|(id, frame)| (id, folded_calls(frame))).collect();
-        Ok(Names { stacks, frames })
-    }
-
-    /// The names of a stack's frames, outermost first, with the calls that were inlined.
-    pub fn stack(&self, id: i64, kernel: bool) -> Vec<String> {
-        let suffix = if kernel { "_[k]" } else { "" };
-        let Some(stack) = self.stacks.stack(id) else {
-            return vec![format!("[lost stack]{suffix}")];
-        };
-        let mut names = Vec::with_capacity(stack.frames.len() + 1);
-        if stack.truncated {
-            names.push(format!("[truncated]{suffix}"));
-        }
-        for frame in stack.frames.iter().rev() {
-            match self.frames.get(frame) {
-                Some(calls) => names.extend_from_slice(calls),
-                None => names.push(format!("[lost frame]{suffix}")),
-            }
-        }
-        names
-    }
-}
-
-/// The calls at a frame, outermost first. The suffix is what flame graphs know kernel code by.
-fn folded_calls(frame: &Frame) -> Vec<String> {
-    let suffix = if frame.kernel { "_[k]" } else { "" };
-    if frame.calls.is_empty() {
-        return vec![folded_name(&frame.place()) + suffix];
-    }
-    frame.calls.iter().map(|call| folded_name(&call.name) + suffix).collect()
 }
 
 /// The processes that need no user stack, if stacks of the table are known to be missing: only then does a

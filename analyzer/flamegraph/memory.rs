@@ -7,7 +7,8 @@ use std::collections::HashMap;
 use ahash::HashSet;
 use anyhow::bail;
 
-use super::folding::{Folded, Names, Sum, folded_name};
+use super::folding::{Folded, Sum};
+use super::names::{Names, folded_name};
 use super::{FlamegraphArgs, Weight};
 use crate::cli::Source;
 use crate::heap::shard::{Rules, Within};
@@ -75,7 +76,7 @@ pub(super) fn collapse(
         Ok(())
     })?;
     let wanted: HashSet<i64> = weights.keys().map(|(_, stack)| *stack).collect();
-    let names = Names::read(recording, &wanted)?;
+    let names = Names::read(recording, &wanted, &args.labels)?;
     let mut folded = Folded::new();
     for ((pid, stack), sum) in weights {
         let name = lifetimes

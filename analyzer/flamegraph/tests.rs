@@ -1,4 +1,4 @@
-use super::folding::folded_name;
+use super::names::folded_name;
 use crate::made::{Heap, Hit, Made, analyze};
 
 fn profile() -> Made {
@@ -39,8 +39,8 @@ fn samples_are_summed_by_stack() {
         folded(&profile(), &[]),
         [
             "app;[truncated];[lost frame];[libx.so+0x1234] 10",
-            "app;main;work;inlined<1:2> 10",
-            "app;main;work;inlined<1:2>;do_syscall_[k] 20",
+            "app;main;work;inlined<1:2>_[i] 10",
+            "app;main;work;inlined<1:2>_[i];do_syscall_[k] 20",
             "gone;do_syscall_[k] 10",
             "kworker_3;do_syscall_[k] 10",
             "other;[lost stack] 10",
@@ -62,10 +62,10 @@ fn parts_can_be_chosen() {
     let made = profile();
     let args: [(&[&str], &[&str]); 5] = [
         (&["--kernel", "--comm", "app"], &["app;do_syscall_[k] 20"]),
-        (&["--user", "--pid", "10"], &["app;main;work;inlined<1:2> 30"]),
+        (&["--user", "--pid", "10"], &["app;main;work;inlined<1:2>_[i] 30"]),
         (
             &["--reverse", "--since", "1.05s", "--until", "1.15s"],
-            &["do_syscall_[k];inlined<1:2>;work;main;app 10"],
+            &["do_syscall_[k];inlined<1:2>_[i];work;main;app 10"],
         ),
         (&["--uid", "5"], &[]),
         (&["--pid", "11"], &["app;[truncated];[lost frame];[libx.so+0x1234] 10"]),
@@ -120,7 +120,7 @@ fn heap() -> Made {
 
 #[test]
 fn memory_is_drawn_by_what_is_asked_of_it() {
-    let work = |weight| format!("app;main;work;inlined<1:2> {weight}");
+    let work = |weight| format!("app;main;work;inlined<1:2>_[i] {weight}");
     let lost = |weight| format!("app;[truncated];[lost frame];[libx.so+0x1234] {weight}");
     let of = |args: &[&str]| folded(&heap(), &[&["--weight"], args].concat());
     assert_eq!(of(&["outstanding"]), [work("105")]);
@@ -148,8 +148,8 @@ fn two_recordings_are_compared() {
     let other = other.path().to_str().expect("temporary paths are UTF-8");
     let args = ["--weight", "allocated", "--diff", other];
     let lines = folded(&made, &args);
-    assert!(lines.contains(&"app;main;work;inlined<1:2> 0 105".to_owned()), "{lines:?}");
-    assert!(lines.contains(&"[unknown];main;work;inlined<1:2> 7 0".to_owned()), "{lines:?}");
+    assert!(lines.contains(&"app;main;work;inlined<1:2>_[i] 0 105".to_owned()), "{lines:?}");
+    assert!(lines.contains(&"[unknown];main;work;inlined<1:2>_[i] 7 0".to_owned()), "{lines:?}");
     let svg = analyze(&made, &[&["flamegraph"], &args[..]].concat()).expect("it is whole");
     assert!(svg.contains("Allocated memory on web1") && svg.contains("105 bytes"), "{svg}");
     let csv = analyze(&made, &[&["flamegraph", "--format", "csv"], &args[..]].concat());
@@ -186,7 +186,7 @@ fn hits_of_probes_are_drawn_by_their_stacks() {
         made.hit(Hit { name: "other", stack: None, kernel_stack: Some(2), ..hit }),
         made.hit(Hit { name: "bare", stack: None, ..hit }),
     ]);
-    let stack = "app;main;work;inlined<1:2>";
+    let stack = "app;main;work;inlined<1:2>_[i]";
     assert_eq!(
         folded(&made, &["--weight", "probe"]),
         [

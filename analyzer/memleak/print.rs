@@ -251,8 +251,9 @@ fn functions(frame: &Frame, with_address: bool) -> Vec<String> {
     if frame.calls.is_empty() {
         return vec![format!("{address}{}", frame.place())];
     }
-    let module = frame.file().map_or_else(String::new, |file| format!(" [{file}]"));
     let line = |call: &Call| {
+        let module = call.module.as_deref().or(frame.file());
+        let module = module.map_or_else(String::new, |module| format!(" [{module}]"));
         let offset = call.offset.map_or_else(String::new, |offset| format!("+{offset:#x}"));
         let source = call.source().map_or_else(String::new, |source| format!(" {source}"));
         format!("{address}{}{offset}{source}{module}", call.name)

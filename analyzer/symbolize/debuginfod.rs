@@ -7,7 +7,6 @@
 //! a time that are bounded.
 
 use std::ffi::OsString;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -124,6 +123,7 @@ impl Client {
     /// Gets a file; `false` if the server has none.
     #[cfg(feature = "debuginfod")]
     fn download(&self, url: &str, build_id: &str, path: &Path) -> anyhow::Result<bool> {
+        use std::fs;
         use std::io::{Read as _, copy};
         let mut response = match self.agent.get(url).call() {
             Ok(response) => response,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use lookback_schemas::cell::View as _;
 use lookback_schemas::tables::{Sample, Stack, Symbol};
@@ -10,7 +10,7 @@ use lookback_schemas::tables::{Sample, Stack, Symbol};
 use super::{alone, missing};
 use crate::recording::{Record, Recorded, known, numbers, rows_where};
 use crate::running::run;
-use crate::workload::{fact, is_installed};
+use crate::workload::{self, fact, is_installed};
 
 fn record() -> Record {
     Record::trace("process,profile").options(["--frequency", "499"])
@@ -65,7 +65,7 @@ fn code_has_the_name_of_the_time_when_it_ran() {
     }
     let [first, second] = ["int first(int)", "second"].map(|name| counts[name]);
     assert_eq!((first[1], second[0]), (0, 0), "{counts:?}");
-    // 1.5 s of each at 499 samples a second.
+    // 1.5 s of CPU time for each, at 499 samples a second.
     assert!(first[0] > 500 && second[1] > 500, "{counts:?}");
 }
 
@@ -97,14 +97,11 @@ fn node_names_its_functions() {
                 const end = Date.now() + 1500; let s = 0; while (Date.now() < end) s += hotLoop(1e6);\n\
                 console.log(s)\n";
     std::fs::write(&script, work).unwrap();
-    let command = [
-        "node",
-        "--perf-basic-prof",
-        "--no-logfile-per-isolate",
-        "--logfile=/dev/null",
-        "--interpreted-frames-native-stack",
-    ];
-    let names = names(&[&command[..], &[script.to_str().unwrap()]].concat());
+    // Or it writes another file where it runs.
+    let log = format!("--logfile={}", directory.path().join("v8.log").display());
+    let own_log = ["--no-logfile-per-isolate", log.as_str()];
+    let command = ["node", "--perf-basic-prof", "--interpreted-frames-native-stack"];
+    let names = names(&[&command[..], &own_log, &[script.to_str().unwrap()]].concat());
     let named = names.iter().any(|name| name.contains("hotLoop") && name.contains("work.js"));
     assert!(named, "{names:?}");
 }
@@ -131,4 +128,62 @@ fn java_names_its_methods_when_it_ends() {
         ["-XX:+UnlockDiagnosticVMOptions", "-XX:+DumpPerfMapAtExit", "-XX:+PreserveFramePointer"];
     let names = names(&[&["java"], &options[..], &["-cp", classes, "Work"]].concat());
     assert!(names.iter().any(|name| name.contains("Work.hotLoop")), "{names:?}");
+}
+
+#[test]
+fn maps_are_found_where_the_process_sees_them() {
+    let Some(_turn) = alone(&["process", "profile"]) else { return };
+    // In a pid namespace it is the first process, and has a /tmp of its own.
+    let script = "exec 3< \"$0\"; mount -t tmpfs none /tmp && exec /proc/self/fd/3 1200";
+    let jit = workload::path("jit");
+    let command = ["unshare", "--fork", "--pid", "--mount", "sh", "-c", script];
+    let recorded = record().options(["--"]).options(command).options([&jit]).run();
+    assert_eq!(fact(recorded.stdout(), "jit").int("pid"), 1);
+    let stacks = stacks(&recorded);
+    for name in ["int first(int)", "second"] {
+        let named = stacks.values().any(|stack| stack.iter().any(|frame| frame == name));
+        assert!(named, "{name} in {stacks:?}");
+    }
+}
+
+/// An interpreter that offers maps, which Python does since 3.12, and whose stacks can be walked by frame
+/// pointers, which few are compiled for.
+fn python() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut places: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
+    if let Ok(versions) = std::fs::read_dir(home.join(".pyenv/versions")) {
+        places.extend(versions.flatten().map(|version| version.path().join("bin")));
+    }
+    let names = ["python3.12", "python3.13", "python3.14", "python3"];
+    let mut found = places.iter().flat_map(|place| names.map(|name| place.join(name)));
+    found.find(|python| {
+        let asked = "import sys, sysconfig as s; walked = '-fno-omit-frame-pointer' in \
+                     s.get_config_var('CFLAGS'); \
+                     sys.exit(0 if walked and sys.is_stack_trampoline_active() else 1)";
+        let mut asking = Command::new(python);
+        asking.args(["-X", "perf", "-c", asked]).stderr(Stdio::null());
+        let Ok(mut asked) = asking.spawn() else { return false };
+        let _map = map_of(i32::try_from(asked.id()).unwrap());
+        asked.wait().unwrap().success()
+    })
+}
+
+#[test]
+fn python_names_its_functions() {
+    let Some(_turn) = alone(&["process", "profile"]) else { return };
+    let Some(python) = python() else {
+        eprintln!(
+            "left out: there is no Python, 3.12 or newer, that is compiled with frame pointers"
+        );
+        return;
+    };
+    let work = "import time\ndef hot_loop(n):\n    s = 0\n    for i in range(n):\n        s += i * i\n    \
+                return s\nend = time.monotonic() + 1.5\nwhile time.monotonic() < end:\n    \
+                hot_loop(100000)\n";
+    let directory = tempfile::tempdir().unwrap();
+    let script = directory.path().join("work.py");
+    std::fs::write(&script, work).unwrap();
+    let names = names(&[python.to_str().unwrap(), "-X", "perf", script.to_str().unwrap()]);
+    assert!(names.iter().any(|name| name.starts_with("py::hot_loop:")), "{names:?}");
 }

@@ -11,6 +11,7 @@ mod ending;
 mod files;
 mod filters;
 mod gc;
+mod hostile_binaries;
 mod irqs;
 mod jit;
 mod kalloc;

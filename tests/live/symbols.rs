@@ -18,12 +18,12 @@ use crate::running::{Ended, Running, run, wait_for};
 use crate::workload;
 
 /// A program in a directory of its own, with what was stripped from it beside the directory.
-struct Stripped {
+pub struct Stripped {
     directory: TempDir,
 }
 
 impl Stripped {
-    fn of(program: &Path) -> Stripped {
+    pub fn of(program: &Path) -> Stripped {
         let directory = tempfile::tempdir().unwrap();
         let stripped = Stripped { directory };
         fs::create_dir(stripped.debug_dir()).unwrap();
@@ -39,11 +39,11 @@ impl Stripped {
         stripped
     }
 
-    fn program(&self) -> PathBuf {
+    pub fn program(&self) -> PathBuf {
         self.directory.path().join("bin/app")
     }
 
-    fn debug_dir(&self) -> PathBuf {
+    pub fn debug_dir(&self) -> PathBuf {
         self.directory.path().join("debug")
     }
 
@@ -53,7 +53,7 @@ impl Stripped {
     }
 
     /// A recording in which it spends its time in `hot` and `warm`.
-    fn record(&self, options: &[&str]) -> Recorded {
+    pub fn record(&self, options: &[&str]) -> Recorded {
         let program = self.program();
         let arguments = [program.as_os_str(), "shares".as_ref(), "300".as_ref()];
         let record = Record::trace("process,profile").options(["--frequency", "499"]);
@@ -62,7 +62,7 @@ impl Stripped {
 }
 
 /// Runs a command of `analyze` on a recording.
-fn analyze(
+pub fn analyze(
     command: &str,
     recording: &Path,
     options: &[&str],
@@ -254,6 +254,106 @@ fn a_server_is_asked_only_where_one_is_named() {
     assert!(kept.join("debuginfo").exists() && kept.join("executable").exists());
     server.signal(libc::SIGTERM);
     server.end();
+}
+
+/// The names of all frames of a command that is recorded.
+fn names_in(command: &[&std::ffi::OsStr]) -> Vec<String> {
+    let record = Record::trace("process,profile").options(["--frequency", "1999", "--"]);
+    let symbols = record.options(command).run().table::<Symbol>();
+    (0..symbols.rows()).map(|row| symbols.name.value(row).to_owned()).collect()
+}
+
+#[test]
+fn names_are_those_of_the_source_whatever_the_language() {
+    let Some(_turn) = alone(&["process", "profile"]) else { return };
+    // A Rust program that is at hand.
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/demo.lookback");
+    let analyze = env!("CARGO_BIN_EXE_analyze");
+    let names = names_in(&[analyze.as_ref(), "check".as_ref(), fixture.as_os_str()]);
+    let rust = |name: &String| name.contains("analyzer::") || name.contains("parquet::");
+    assert!(names.iter().any(rust), "{names:?}");
+    assert!(
+        !names.iter().any(|name| name.starts_with("_ZN") || name.starts_with("_R")),
+        "{names:?}"
+    );
+
+    if !workload::is_installed("c++") {
+        missing("there is no C++ compiler");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let (source, program) = (directory.path().join("cart.cc"), directory.path().join("cart"));
+    let text = "namespace shop { template<class T> struct Cart { __attribute__((noinline)) T total(T n) \
+                { volatile T s = 0; for (T i = 0; i < n; i++) s = s + i; return s; } }; }\n\
+                static inline __attribute__((always_inline)) long inner(long n) { volatile long s = 0; \
+                for (long i = 0; i < n; i++) s = s + i; return s; }\n\
+                int main() { shop::Cart<long> c; return int(c.total(200000000) + inner(200000000)); }\n";
+    fs::write(&source, text).unwrap();
+    let built = run(Command::new("c++").args(["-O1", "-g", "-o"]).args([&program, &source]));
+    assert!(built.status.success(), "{}", built.stderr);
+    let names = names_in(&[program.as_os_str()]);
+    for name in ["shop::Cart<long>::total(long)", "inner", "main"] {
+        assert!(names.iter().any(|known| known == name), "{name} in {names:?}");
+    }
+    // The symbol table alone knows what was compiled, but not what was inlined.
+    let stripped = run(Command::new("strip").arg("--strip-debug").arg(&program));
+    assert!(stripped.status.success(), "{}", stripped.stderr);
+    let names = names_in(&[program.as_os_str()]);
+    assert!(names.iter().any(|name| name == "shop::Cart<long>::total(long)"), "{names:?}");
+    assert!(!names.iter().any(|name| name == "inner"), "{names:?}");
+}
+
+#[test]
+fn the_vdso_has_names() {
+    let Some(_turn) = alone(&["process", "profile"]) else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let (source, program) = (directory.path().join("clock.c"), directory.path().join("clock"));
+    let text = "#include <time.h>\nint main(void) { struct timespec now; for (int i = 0; i < 20000000; i++) \
+                clock_gettime(CLOCK_MONOTONIC, &now); return 0; }\n";
+    fs::write(&source, text).unwrap();
+    let built = run(Command::new("cc").args(["-O1", "-o"]).args([&program, &source]));
+    assert!(built.status.success(), "{}", built.stderr);
+    let record = Record::trace("process,profile").options(["--frequency", "1999", "--"]);
+    let recorded = record.options([&program]).run();
+    let (frames, symbols) = (recorded.table::<Frame>(), recorded.table::<Symbol>());
+    let vdso = rows_where(&frames, |row| known(&frames.module, row) == Some("[vdso]"));
+    if vdso.is_empty() {
+        missing("the clock of this machine is not read in the vdso");
+        return;
+    }
+    for row in vdso {
+        assert!(
+            known(&frames.build_id, row).is_some() && known(&frames.file_offset, row).is_some()
+        );
+        let id = frames.id.value(row);
+        let names = rows_where(&symbols, |row| symbols.frame.value(row) == id);
+        // Only what it offers has names: not all that is inside.
+        for row in names {
+            assert!(
+                symbols.name.value(row).contains("clock_gettime"),
+                "{}",
+                symbols.name.value(row)
+            );
+        }
+    }
+    let named = (0..symbols.rows()).any(|row| symbols.name.value(row).contains("clock_gettime"));
+    assert!(named);
+}
+
+#[test]
+fn the_recorders_own_programs_have_names() {
+    let Some(_turn) = alone(&["process", "profile", "syscall"]) else { return };
+    let record = Record::trace("process,profile,syscall").options(["--frequency", "1999", "--"]);
+    // A million calls, each of which runs the recorder's programs.
+    let copy = ["dd", "if=/dev/zero", "of=/dev/null", "bs=1", "count=500000", "status=none"];
+    let recorded = record.options(copy).start().finish_anyhow();
+    let symbols = recorded.table::<Symbol>();
+    let of_bpf = rows_where(&symbols, |row| known(&symbols.module, row) == Some("bpf"));
+    let names: Vec<&str> = of_bpf.iter().map(|row| symbols.name.value(*row)).collect();
+    // The kernel calls them bpf_prog_TAG_NAME.
+    assert!(names.iter().any(|name| name.starts_with("bpf_prog_")), "{names:?}");
+    let kernel = rows_where(&symbols, |row| symbols.name.value(row) == "do_syscall_64");
+    assert!(kernel.iter().all(|row| known(&symbols.module, *row).is_none()));
 }
 
 /// Whether a server on the loopback has something.

@@ -1,7 +1,7 @@
 /*
  * Makes code of its own, and a map of it as runtimes do.
  *
- *   jit MS   runs `int first(int)` for so long, and then `second` at the same address
+ *   jit MS   runs `int first(int)` for so much CPU time, and then `second` at the same address
  *
  * The first name is written when the code has run for a while, the second before it runs.
  */
@@ -23,10 +23,10 @@ __attribute__((noinline, noclone)) static long spin(long rounds)
 
 static long run(long (*code)(long), long ms)
 {
-	long long end = now(CLOCK_MONOTONIC) + ms * 1000000LL;
+	long long end = now(CLOCK_PROCESS_CPUTIME_ID) + ms * 1000000LL;
 	long sum = 0;
 
-	while (now(CLOCK_MONOTONIC) < end)
+	while (now(CLOCK_PROCESS_CPUTIME_ID) < end)
 		sum += code(100000);
 	return sum;
 }

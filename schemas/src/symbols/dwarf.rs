@@ -1,8 +1,6 @@
 //! Names from symbol tables and debug information, by blazesym. This runs in a process of its own: see
 //! [`worker`](super::worker).
 
-use std::path::Path;
-
 use blazesym::symbolize::source::{Elf, Source};
 use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolized, Symbolizer};
 
@@ -30,17 +28,14 @@ pub fn name(question: &Question, mut answer: impl FnMut(usize, Vec<Named>)) -> R
     for path in question.debug.iter().chain([&question.path]) {
         let addresses: Vec<u64> = left.iter().map(|(_, address)| *address).collect();
         let symbolizer = Symbolizer::builder().enable_auto_reload(false).build();
-        let source = Source::Elf(Elf::new(path));
-        let named = match symbolizer.symbolize(&source, Input::VirtOffset(&addresses)) {
+        let mut elf = Elf::new(path);
+        elf.debug_syms = !question.plain;
+        let named = match symbolizer.symbolize(&Source::Elf(elf), Input::VirtOffset(&addresses)) {
             Ok(named) => named,
-            // Broken debug information, but the symbol table may be whole.
-            Err(_) => match without_debug_info(&symbolizer, path, &addresses) {
-                Ok(named) => named,
-                Err(error) => {
-                    result = Err(error.to_string());
-                    continue;
-                }
-            },
+            Err(error) => {
+                result = Err(error.to_string());
+                continue;
+            }
         };
         let mut named = named.iter();
         left.retain(|(place, _)| match named.next().and_then(calls) {
@@ -52,16 +47,6 @@ pub fn name(question: &Question, mut answer: impl FnMut(usize, Vec<Named>)) -> R
         });
     }
     result
-}
-
-fn without_debug_info<'s>(
-    symbolizer: &'s Symbolizer,
-    path: &Path,
-    addresses: &[u64],
-) -> blazesym::Result<Vec<Symbolized<'s>>> {
-    let mut elf = Elf::new(path);
-    elf.debug_syms = false;
-    symbolizer.symbolize(&Source::Elf(elf), Input::VirtOffset(addresses))
 }
 
 /// The functions at a place, the outermost first.

@@ -30,7 +30,7 @@ pub struct Headers {
     segments: Vec<Segment>,
 }
 
-/// A part of the file that is mapped.
+/// A part of the file that is mapped as code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Segment {
     offset: u64,
@@ -63,7 +63,8 @@ impl Headers {
         }
     }
 
-    /// The address that the linker gave to what lies at `offset` in the file.
+    /// The address that the linker gave to the code at `offset` in the file; `None` if there is none, as
+    /// where a stack that could not be walked seems to lead through data.
     #[must_use]
     pub fn address(&self, offset: u64) -> Option<u64> {
         let within = |segment: &Segment| {
@@ -107,7 +108,9 @@ fn parse<'d, Elf: FileHeader<Endian = object::Endianness>>(
     let mut headers = Headers::default();
     // A file may have no sections, or no segments.
     let programs = header.program_headers(endian, data).unwrap_or_default();
-    for program in programs.iter().filter(|program| program.p_type(endian) == elf::PT_LOAD) {
+    for program in programs.iter().filter(|program| {
+        program.p_type(endian) == elf::PT_LOAD && program.p_flags(endian).contains(elf::PF_X)
+    }) {
         let (offset, size) = program.file_range(endian);
         headers.segments.push(Segment { offset, size, address: program.p_vaddr(endian).into() });
     }

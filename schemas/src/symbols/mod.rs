@@ -18,7 +18,7 @@ pub mod kallsyms;
 pub mod tree;
 pub mod worker;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -94,30 +94,50 @@ pub fn resolve<'f>(
             by_file.entry(found).or_default().push(frame);
         }
     }
-    for (Found { path, debug }, frames) in by_file {
-        let left = until.saturating_duration_since(Instant::now()).min(limits.file);
-        if left < Duration::from_secs(1) {
-            resolved.failures.push((path, "there is no time left for it".to_owned()));
-            continue;
-        }
-        let offsets = frames.iter().filter_map(|frame| code_at(frame, frame.file_offset?));
-        let question = Question {
-            path: path.clone(),
-            debug,
-            offsets: offsets.collect(),
-            seconds: u32::try_from(left.as_secs()).unwrap_or(u32::MAX),
-        };
-        let named = worker::ask(&question, |place, calls| {
-            if let Some(frame) = frames.get(place) {
-                resolved.symbols.extend(rows(frame.id, calls));
+    for (found, frames) in by_file {
+        let left = || until.saturating_duration_since(Instant::now()).min(limits.file);
+        if let Err(why) = ask(&found, &frames, false, left(), &mut resolved.symbols) {
+            resolved.failures.push((found.path.clone(), why));
+            // Debug information is broken more easily than the symbol table.
+            let named: HashSet<i64> = resolved.symbols.iter().map(|symbol| symbol.frame).collect();
+            let rest: Vec<_> = frames.into_iter().filter(|f| !named.contains(&f.id)).collect();
+            if let Err(why) = ask(&found, &rest, true, left(), &mut resolved.symbols) {
+                resolved.failures.push((found.path, why));
             }
-        });
-        if let Err(why) = named {
-            resolved.failures.push((path, why));
         }
     }
     resolved.symbols.sort_by_key(|symbol| (symbol.frame, symbol.depth));
     resolved
+}
+
+/// Asks a file for the names of its frames.
+fn ask(
+    found: &Found,
+    frames: &[&Frame],
+    plain: bool,
+    time: Duration,
+    symbols: &mut Vec<Symbol>,
+) -> Result<(), String> {
+    if frames.is_empty() {
+        return Ok(());
+    }
+    if time < Duration::from_secs(1) {
+        return Err("there is no time left for it".to_owned());
+    }
+    // Frames without a place in a file are not asked for.
+    let offset = |frame: &&Frame| code_at(frame, frame.file_offset.unwrap_or_default());
+    let question = Question {
+        path: found.path.clone(),
+        debug: found.debug.clone(),
+        offsets: frames.iter().map(|frame| offset(frame).unwrap_or_default()).collect(),
+        plain,
+        seconds: u32::try_from(time.as_secs()).unwrap_or(u32::MAX),
+    };
+    worker::ask(&question, |place, calls| {
+        if let Some(frame) = frames.get(place) {
+            symbols.extend(rows(frame.id, calls));
+        }
+    })
 }
 
 /// The files of frames, by build id, as far as `binaries` finds them; those of no build id are left out.

@@ -32,6 +32,8 @@ pub struct Question {
     pub debug: Option<PathBuf>,
     /// The places: bytes from the start of the file at `path`.
     pub offsets: Vec<u64>,
+    /// Whether to leave debug information alone, and take names from symbol tables.
+    pub plain: bool,
     /// Time that it may take: seconds.
     pub seconds: u32,
 }
