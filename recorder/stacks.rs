@@ -147,7 +147,7 @@ impl Stacks {
     pub fn exec(&mut self, record: &[u8]) {
         let Ok((exec, _)) = Exec::ref_from_prefix(record) else { return };
         self.address_spaces.executed(exec.pid);
-        self.jit.ended(exec.pid);
+        self.jit.executed(exec.pid);
         if let Some(name) = exec.filename.bytes(record) {
             let name = String::from_utf8_lossy(name.strip_suffix(b"\0").unwrap_or(name));
             self.files.insert(PathBuf::from(name.into_owned()));
