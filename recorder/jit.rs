@@ -8,26 +8,24 @@
 //! A thread of its own reads, since nobody knows what is mounted where a process has its `/tmp`: a file
 //! system that does not answer must not keep events from being drained.
 
-use std::collections::{HashMap, HashSet};
-use std::fs::File;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-use std::path::PathBuf;
+mod map_file;
+
+use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use lookback_schemas::tables::Symbol;
-use procfs::Current as _;
-use procfs::process::Process;
 
 use crate::perf_map::PerfMap;
+use map_file::{MapFile, seconds};
 
 /// How often maps are looked at.
 const INTERVAL: Duration = Duration::from_millis(100);
 /// How long the last look may take.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// So much is read of a map at once, in bytes.
-const CHUNK: u64 = 4 << 20;
+/// What happened on one CPU may be heard so much later than what happened on another.
+const NEWS: Duration = Duration::from_millis(250);
 /// How long the code of a process that ended is remembered: stacks of its last moments are in the rings.
 const AFTERLIFE: Duration = Duration::from_secs(1);
 /// Not more processes are followed at once.
@@ -65,16 +63,19 @@ struct Code {
     life: u32,
     map: PerfMap,
     /// Frames without names.
-    waiting: HashSet<Waiting>,
-    /// When its process ended, or replaced its image.
+    waiting: HashMap<i64, Waiting>,
+    /// When the process was last seen to replace its image, in seconds since the epoch: older maps are of
+    /// what it was before.
+    executed: i64,
+    /// When the process ended.
     ended: Option<Instant>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug)]
 struct Waiting {
-    frame: i64,
     /// Of the code: just before a return address.
     address: u64,
+    since: Instant,
 }
 
 /// Which code it was that lay at an address: other code at the same address is another.
@@ -100,7 +101,7 @@ impl Jit {
             return;
         }
         if let Some(code) = state.code(pid) {
-            code.waiting.insert(Waiting { frame, address });
+            code.waiting.insert(frame, Waiting { address, since: Instant::now() });
             let names = code.take_names();
             state.named.extend(names);
         }
@@ -113,8 +114,20 @@ impl Jit {
         }
     }
 
-    /// Takes note that a process has ended, or has replaced its image: its code is gone, and its pid may be
-    /// another's soon.
+    /// Takes note that a process has replaced its image: its code is gone.
+    pub fn executed(&self, pid: i32) {
+        let mut state = self.shared.lock();
+        let life = state.lives + 1;
+        let Some(code) = state.codes.get_mut(&pid) else { return };
+        // Stacks of the new image may come before the news of it, from another CPU.
+        code.waiting.retain(|_, waiting| waiting.since.elapsed() < NEWS);
+        code.map = PerfMap::default();
+        code.executed = seconds(SystemTime::now()).unwrap_or_default() - 1;
+        code.life = life;
+        state.lives = life;
+    }
+
+    /// Takes note that a process has ended: its pid may be another's soon.
     pub fn ended(&self, pid: i32) {
         if let Some(code) = self.shared.lock().codes.get_mut(&pid) {
             code.ended.get_or_insert_with(Instant::now);
@@ -151,7 +164,7 @@ impl State {
             }
             self.lives += 1;
             let (life, map) = (self.lives, PerfMap::default());
-            let code = Code { life, map, waiting: HashSet::new(), ended: None };
+            let code = Code { life, map, waiting: HashMap::new(), executed: 0, ended: None };
             self.codes.insert(pid, code);
         }
         self.codes.get_mut(&pid)
@@ -159,6 +172,11 @@ impl State {
 }
 
 impl Code {
+    /// Which process it is, and since when it has its image.
+    fn identity(&self) -> (u32, i64) {
+        (self.life, self.executed)
+    }
+
     fn is_gone(&self) -> bool {
         self.ended.is_some_and(|ended| ended.elapsed() > AFTERLIFE)
     }
@@ -166,7 +184,7 @@ impl Code {
     /// The names of frames that have one by now.
     fn take_names(&mut self) -> Vec<(i64, Symbol)> {
         let mut named = Vec::new();
-        self.waiting.retain(|Waiting { frame, address }| {
+        self.waiting.retain(|frame, Waiting { address, .. }| {
             let Some(function) = self.map.find(*address) else { return true };
             let symbol = Symbol {
                 frame: *frame,
@@ -198,11 +216,11 @@ fn read(shared: &Shared) {
         };
         let last = state.finish;
         let codes: Vec<_> =
-            state.codes.iter().map(|(pid, code)| (*pid, code.life, code.is_gone())).collect();
+            state.codes.iter().map(|(pid, code)| (*pid, code.identity(), code.is_gone())).collect();
         drop(state);
-        files.retain(|life, _| codes.iter().any(|(_, of, _)| of == life));
-        for (pid, life, gone) in codes {
-            let file = files.entry(life).or_insert_with(|| MapFile::of(pid));
+        files.retain(|life, _| codes.iter().any(|(_, (of, _), _)| of == life));
+        for (pid, (life, executed), gone) in codes {
+            let file = files.entry(life).or_insert_with(|| MapFile::of(pid, executed));
             let more = grow(shared, file, pid, life, last || gone);
             if gone && !more {
                 let mut state = shared.lock();
@@ -241,111 +259,33 @@ fn grow(shared: &Shared, file: &mut MapFile, pid: i32, life: u32, last: bool) ->
     }
 }
 
-/// The file with the map of a process, from the first frame on until its end.
-#[derive(Debug, Default)]
-struct MapFile {
-    /// The process's `/tmp`, which outlives the process so.
-    directory: Option<File>,
-    name: String,
-    owner: u32,
-    /// When the process started, in seconds since the epoch: older maps are others'.
-    started: i64,
-    open: Option<Open>,
-}
-
-#[derive(Debug)]
-struct Open {
-    file: File,
-    identity: (u64, u64),
-    offset: u64,
-}
-
-/// What a map has got.
-struct Grown {
-    text: Vec<u8>,
-    /// Whether it was begun anew.
-    anew: bool,
-    more: bool,
-}
-
-impl MapFile {
-    /// Of a process that lives; one that is gone already has none.
-    fn of(pid: i32) -> MapFile {
-        MapFile::find(pid).unwrap_or_default()
-    }
-
-    fn find(pid: i32) -> Option<MapFile> {
-        let process = Process::new(pid).ok()?;
-        let status = process.status().ok()?;
-        // As the process itself sees its pid.
-        let own = status.nspid.and_then(|pids| pids.last().copied()).unwrap_or(pid);
-        let since_boot = process.stat().ok()?.starttime / procfs::ticks_per_second();
-        let started = booted()? + i64::try_from(since_boot).ok()?;
-        let path = PathBuf::from(format!("/proc/{pid}/root/tmp"));
-        let mut options = File::options();
-        std::os::unix::fs::OpenOptionsExt::custom_flags(
-            options.read(true),
-            libc::O_PATH | libc::O_DIRECTORY,
-        );
-        Some(MapFile {
-            directory: Some(options.open(path).ok()?),
-            name: format!("perf-{own}.map"),
-            owner: status.euid,
-            started,
-            open: None,
-        })
-    }
-
-    /// What is there now, if it is a map that the process may have written. Nothing is waited for.
-    fn look(&self) -> Option<(File, (u64, u64), u64)> {
-        use std::os::fd::AsRawFd as _;
-        let directory = self.directory.as_ref()?;
-        let path = format!("/proc/self/fd/{}/{}", directory.as_raw_fd(), self.name);
-        let mut options = File::options();
-        std::os::unix::fs::OpenOptionsExt::custom_flags(
-            options.read(true),
-            libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY,
-        );
-        let file = options.open(path).ok()?;
-        let metadata = file.metadata().ok()?;
-        let own = metadata.uid() == self.owner || metadata.uid() == 0;
-        let of_this_process = metadata.mtime() >= self.started - 1;
-        (metadata.is_file() && own && of_this_process)
-            .then(|| (file, (metadata.dev(), metadata.ino()), metadata.len()))
-    }
-
-    /// Reads what has come since the last time; `None` if nothing has.
-    fn grow(&mut self) -> Option<Grown> {
-        let mut anew = false;
-        if let Some((file, identity, length)) = self.look() {
-            let known = self.open.as_ref();
-            if known.is_none_or(|open| open.identity != identity || open.offset > length) {
-                anew = true;
-                self.open = Some(Open { file, identity, offset: 0 });
-            }
-        }
-        // It may have been removed since it was opened.
-        let open = self.open.as_mut()?;
-        let length = open.file.metadata().ok()?.len();
-        let new = length.saturating_sub(open.offset).min(CHUNK);
-        let mut text = vec![0; usize::try_from(new).ok()?];
-        let read = open.file.read_at(&mut text, open.offset).ok()?;
-        text.truncate(read);
-        open.offset += read as u64;
-        (read > 0).then_some(Grown { text, anew, more: open.offset < length })
-    }
-}
-
-/// When the machine started, in seconds since the epoch.
-fn booted() -> Option<i64> {
-    let uptime = procfs::Uptime::current().ok()?.uptime_duration();
-    let booted = SystemTime::now().checked_sub(uptime)?.duration_since(SystemTime::UNIX_EPOCH);
-    i64::try_from(booted.ok()?.as_secs()).ok()
-}
-
 /// Whether code that is mapped from this has no file of its own, whatever the kernel calls it.
 pub fn is_memory(module: &str) -> bool {
     ["/memfd:", "/dev/zero", "/SYSV"].iter().any(|start| module.starts_with(start))
         || module == "[anon]"
         || module == "[heap]"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_of_a_new_image_is_not_forgotten_when_the_exec_is_heard_of_later() {
+        let mut jit = Jit::default();
+        // This process, under a number that it does not have elsewhere.
+        let pid = i32::try_from(std::process::id()).unwrap();
+        let path = format!("/tmp/perf-{pid}.map");
+        jit.saw(pid, 0x1004, 7);
+        let before = jit.which(pid, 0x1004);
+        jit.executed(pid);
+        assert_ne!(jit.which(pid, 0x1004), before, "other code");
+        std::fs::write(&path, "1000 10 late\n").unwrap();
+        // Longer than a process is remembered that has ended.
+        std::thread::sleep(AFTERLIFE + INTERVAL);
+        let names = jit.finish();
+        let _ = std::fs::remove_file(&path);
+        let names: Vec<_> = names.iter().map(|name| (name.frame, name.name.as_str())).collect();
+        assert_eq!(names, [(7, "late")]);
+    }
 }

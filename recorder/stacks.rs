@@ -114,7 +114,7 @@ impl Stacks {
     pub fn exec(&mut self, record: &[u8]) {
         let Ok((exec, _)) = Exec::ref_from_prefix(record) else { return };
         self.spaces.with(|spaces| spaces.executed(exec.pid));
-        self.jit.ended(exec.pid);
+        self.jit.executed(exec.pid);
     }
 
     /// Takes note of an exit: the pid may be another's soon.
