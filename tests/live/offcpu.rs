@@ -28,8 +28,8 @@ const WAYS: [(&str, State, i64, &[&str]); 5] = [
     ("stop", State::Stopped, 0, &["do_signal_stop", "get_signal"]),
 ];
 
-/// A sleep, or the wait for its end, may begin a little before the thread is off the CPU. How long before is not
-/// known of one that is stopped: its parent is told first.
+/// A sleep, or the wait for its end, may begin a little before the thread is off the CPU. How long before
+/// is not known of one that is stopped: its parent is told first.
 const SLACK: i64 = 200_000;
 
 fn state(waits: &Columns, row: usize) -> Option<State> {
