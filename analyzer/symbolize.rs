@@ -30,7 +30,7 @@ use binaries::{Places, PlacesArgs};
 
 /// Shown below the help.
 pub const EXAMPLE: &str = "Examples:\n  analyze symbolize web1.lookback\n  analyze symbolize web1.lookback --debug-dir \
-     ./build\n  DEBUGINFOD_URLS=https://debuginfod.debian.net analyze symbolize web1.lookback\n\n\
+     ./build\n  DEBUGINFOD_URLS=https://debuginfod.example.org analyze symbolize web1.lookback\n\n\
      Nothing is asked of the network but where --debuginfod or DEBUGINFOD_URLS name a server.";
 
 /// A large file of debug information takes a minute; nobody waits for ever.
