@@ -313,7 +313,33 @@ static __always_inline int by_row(struct walker *walker, struct unwind_row row)
 	walker->guessed = 0;
 	return !walker->ip;
 }
+/*
+ * What code that was called does next, if that is `add $N,%rsp; ret`: then the return address is N bytes from
+ * the stack pointer. So Python's trampolines, which have neither rows nor a frame pointer
+ * (Python/asm_trampoline.S, 3.12). Not 0 if it does something else.
+ */
+static __always_inline int by_next_instructions(struct walker *walker)
+{
+	__u8 code[5] = {};
+	__u64 address = 0, place;
+
+	if (walker->exact || bpf_probe_read_user(code, sizeof(code), (void *)walker->ip))
+		return 1;
+	if (code[0] != 0x48 || code[1] != 0x83 || code[2] != 0xc4 || code[3] > 0x7f || code[4] != 0xc3)
+		return 1;
+	place = walker->sp + code[3];
+	if (bpf_probe_read_user(&address, sizeof(address), (void *)place) || !address)
+		return 1;
+	walker->ip = returns_to(walker, address, place);
+	walker->sp = place + 8;
+	return !walker->ip;
+}
 #else
+static __always_inline int by_next_instructions(struct walker *walker)
+{
+	return 1;
+}
+
 static __always_inline __u64 returns_to(struct walker *walker, __u64 address, __u64 place)
 {
 	return address;
@@ -340,6 +366,12 @@ static __always_inline int by_frame_pointer(struct walker *walker)
 
 	if (settings.ways == WAYS_TABLES)
 		return 1;
+	/* Without tables the stack pointer is not known well enough. */
+	if (walker->space.count && !by_next_instructions(walker)) {
+		walker->guessed = 1;
+		walker->shape |= SHAPE_BY_FRAME_POINTERS;
+		return 0;
+	}
 	walker->exact = 0;
 	walker->guessed = 1;
 	if (walker->caller && walker->count == 1) {

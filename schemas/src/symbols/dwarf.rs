@@ -24,12 +24,18 @@ pub fn name(question: &Question, mut answer: impl FnMut(usize, Vec<Named>)) -> R
         .filter_map(|(place, offset)| Some((place, headers.address(*offset)?)))
         .collect();
     let mut result = Ok(());
-    // What was stripped into a file of its own says more than what was left.
-    for path in question.debug.iter().chain([&question.path]) {
+    // What was stripped into a file of its own says more than what was left. A function that is in several
+    // parts is not always found by its debug information, but by its symbol.
+    let files = || question.debug.iter().chain([&question.path]);
+    let with_lines = files().map(|path| (path, true)).filter(|_| !question.plain);
+    for (path, lines) in with_lines.chain(files().map(|path| (path, false))) {
+        if left.is_empty() {
+            break;
+        }
         let addresses: Vec<u64> = left.iter().map(|(_, address)| *address).collect();
         let symbolizer = Symbolizer::builder().enable_auto_reload(false).build();
         let mut elf = Elf::new(path);
-        elf.debug_syms = !question.plain;
+        elf.debug_syms = lines;
         let named = match symbolizer.symbolize(&Source::Elf(elf), Input::VirtOffset(&addresses)) {
             Ok(named) => named,
             Err(error) => {
