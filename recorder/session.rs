@@ -26,7 +26,7 @@ use crate::maps::Maps;
 use crate::missed::Watched;
 use crate::new_code::{NewCode, find_allocators};
 use crate::places::{self, Found};
-use crate::probes::files;
+use crate::probes::files::{self, CodeFile};
 use crate::progress::{self, Line};
 use crate::stacks::Frames;
 use crate::tracers::Choice;
@@ -100,7 +100,9 @@ pub fn record(args: &Args) -> Result<u8> {
     // As long as they surely live.
     let newcomers = Newcomers::default();
     let mut address_spaces = AddressSpaces::listening(code, newcomers.clone());
-    maps.targets().into_iter().for_each(|pid| address_spaces.look_at(pid));
+    // The command is still a copy of this process.
+    let running = maps.targets().into_iter().filter(|pid| Some(*pid) != started);
+    running.for_each(|pid| address_spaces.look_at(pid));
     let spaces = SharedSpaces::new(address_spaces);
     let unwinder = follow_code(args, &choices, &maps, &spaces)?;
     let (mut attached, mut reports) = attach_all(&choices, &environment)?;
@@ -244,10 +246,13 @@ fn follow_code(
         // What cannot be run is told when it is.
         command => files::of_command(command).unwrap_or_default(),
     };
+    // The recorder's own libraries are those that most programs have too.
+    let program = std::env::current_exe().ok().and_then(|own| CodeFile::here(own).identity());
     let own = files::of_process(std::process::id() as i32).unwrap_or_default();
+    let libraries = own.iter().filter(|file| file.identity() != program);
     let mut binaries = Vec::new();
     spaces.with(|spaces| {
-        binaries.extend(files.iter().chain(&own).filter_map(|file| spaces.binary(&file.path)));
+        binaries.extend(files.iter().chain(libraries).filter_map(|file| spaces.binary(&file.path)));
     });
     let by_target = !args.pid.is_empty() || !args.command.is_empty();
     Unwinder::start(maps, spaces.clone(), binaries, by_target).map(Some)
