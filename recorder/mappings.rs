@@ -81,6 +81,9 @@ struct Mappings {
     /// Whether nothing is missing.
     whole: bool,
     program: Option<Program>,
+    /// What was mapped before it called exec, and until when, the oldest first: a stack may be looked at later
+    /// than the news of an exec that came after it.
+    before: VecDeque<(u64, BTreeMap<u64, Mapping>)>,
 }
 
 /// By what the program of a process is known, and told from others that it had or will have.
@@ -152,6 +155,7 @@ impl AddressSpaces {
             }
             What::Executed => {
                 let mappings = self.by_pid.entry(event.pid).or_default();
+                mappings.keep_until(event.ts);
                 mappings.ranges.retain(|_, range| range.since > event.ts);
                 mappings.reads = MAX_READS;
                 mappings.whole = true;
@@ -162,6 +166,7 @@ impl AddressSpaces {
             What::Forked(parent) => {
                 let mut copy = self.by_pid.get(&parent).cloned().unwrap_or_default();
                 copy.ranges.retain(|_, range| range.since <= event.ts);
+                copy.before.clear();
                 let own = self.by_pid.remove(&event.pid).unwrap_or_default().ranges;
                 own.into_values()
                     .filter(|range| range.since > event.ts)
@@ -182,14 +187,15 @@ impl AddressSpaces {
         }
     }
 
-    /// Where `address` lies in process `pid`; `None` if nothing is known to be there.
-    pub fn locate(&mut self, pid: i32, address: u64) -> Option<Location> {
-        if let Some(location) = self.by_pid.get(&pid).and_then(|mappings| mappings.find(address)) {
-            return Some(location);
-        }
+    /// Where `address` lay in process `pid` at `ts` on the monotonic clock; `None` if nothing is known to have
+    /// been there.
+    pub fn locate(&mut self, pid: i32, address: u64, ts: u64) -> Option<Location> {
         self.catch_up();
         let mappings = self.by_pid.entry(pid).or_default();
-        if let Some(location) = mappings.find(address) {
+        if let Some((_, ranges)) = mappings.before.iter().find(|(until, _)| ts < *until) {
+            return find(ranges, address);
+        }
+        if let Some(location) = find(&mappings.ranges, address) {
             return Some(location);
         }
         if mappings.reads < MAX_READS {
@@ -205,7 +211,7 @@ impl AddressSpaces {
                 self.changed.insert(pid);
             }
         }
-        mappings.find(address)
+        find(&mappings.ranges, address)
     }
 
     /// Reads what process `pid` has mapped by now.
@@ -310,14 +316,27 @@ impl Mappings {
         self.ranges.insert(new.start, new);
     }
 
-    fn find(&self, address: u64) -> Option<Location> {
-        let (_, mapping) = self.ranges.range(..=address).next_back()?;
-        let mapping = Some(mapping).filter(|mapping| address < mapping.end)?;
-        let offset =
-            mapping.binary.is_some().then(|| (address - mapping.start + mapping.offset) as i64);
-        let module = mapping.module.to_string();
-        Some(Location { module, offset, binary: mapping.binary.clone() })
+    /// Keeps what was mapped until `ts`, when the process called exec.
+    fn keep_until(&mut self, ts: u64) {
+        const MOST: usize = 64;
+        let mut ranges = self.ranges.clone();
+        ranges.retain(|_, range| range.since <= ts);
+        self.before.push_back((ts, ranges));
+        let long_ago = ts.saturating_sub(AFTERLIFE.as_nanos() as u64);
+        while self.before.len() > MOST || self.before.front().is_some_and(|(at, _)| *at < long_ago)
+        {
+            self.before.pop_front();
+        }
     }
+}
+
+fn find(ranges: &BTreeMap<u64, Mapping>, address: u64) -> Option<Location> {
+    let (_, mapping) = ranges.range(..=address).next_back()?;
+    let mapping = Some(mapping).filter(|mapping| address < mapping.end)?;
+    let offset =
+        mapping.binary.is_some().then(|| (address - mapping.start + mapping.offset) as i64);
+    let module = mapping.module.to_string();
+    Some(Location { module, offset, binary: mapping.binary.clone() })
 }
 
 /// What the kernel calls a mapping, as `/proc` has it.
@@ -384,7 +403,7 @@ mod tests {
         mappings.map(mapping(0x1000, 0x9000, 0x100, "a"));
         mappings.map(mapping(0x3000, 0x4000, 0, "b"));
         let at = |address| {
-            let location = mappings.find(address)?;
+            let location = find(&mappings.ranges, address)?;
             Some((location.module, location.offset?))
         };
         assert_eq!(at(0x2fff), Some(("a".to_owned(), 0x20ff)));
@@ -403,10 +422,11 @@ mod tests {
             spaces.apply(CodeEvent { ts, pid: 7, what });
         }
         spaces.apply(CodeEvent { ts: 2, pid: 7, what: What::Executed });
-        assert!(spaces.locate(7, 0x1000).is_none());
-        assert_eq!(spaces.locate(7, 0x3000).unwrap().module, "/new");
+        assert!(spaces.locate(7, 0x1000, 4).is_none());
+        assert_eq!(spaces.locate(7, 0x3000, 4).unwrap().module, "/new");
+        assert_eq!(spaces.locate(7, 0x1000, 1).unwrap().module, "/old", "before the exec");
         spaces.apply(CodeEvent { ts: 2, pid: 8, what: What::Forked(7) });
-        assert!(spaces.locate(8, 0x3000).is_none(), "it was forked before");
+        assert!(spaces.locate(8, 0x3000, 4).is_none(), "it was forked before");
     }
 
     #[test]
@@ -422,6 +442,9 @@ mod tests {
         spaces.catch_up();
         let libc = spaces.by_pid[&pid].ranges.values().find(|range| range.module.contains("libc"));
         let (start, offset) = libc.map(|libc| (libc.start, libc.offset)).unwrap();
-        assert_eq!(spaces.locate(pid, start + 5).unwrap().offset, Some(offset as i64 + 5));
+        assert_eq!(
+            spaces.locate(pid, start + 5, u64::MAX).unwrap().offset,
+            Some(offset as i64 + 5)
+        );
     }
 }

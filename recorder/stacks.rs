@@ -92,7 +92,7 @@ impl Stacks {
                 let returns = !interrupted(depth);
                 match pid {
                     None => self.kernel_frame(address, returns),
-                    Some(pid) => self.user_frame(pid, address, returns),
+                    Some(pid) => self.user_frame(pid, address, returns, raw.ts.0),
                 }
             })
             .collect();
@@ -151,8 +151,8 @@ impl Stacks {
         })
     }
 
-    fn user_frame(&mut self, pid: i32, address: i64, returns: bool) -> i64 {
-        let location = self.spaces.with(|spaces| spaces.locate(pid, address as u64));
+    fn user_frame(&mut self, pid: i32, address: i64, returns: bool, ts: i64) -> i64 {
+        let location = self.spaces.with(|spaces| spaces.locate(pid, address as u64, ts as u64));
         let (module, offset, binary) = match location {
             Some(location) => (Some(location.module), location.offset, location.binary),
             None => (None, None, None),
