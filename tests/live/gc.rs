@@ -485,15 +485,7 @@ fn two_javas_that_a_shell_starts_are_told_apart() {
             || output(log).contains("ready\n").then(|| fact(&output(log), "java").int32("pid"));
         let pid = wait_for("a virtual machine", ready);
         // Its library is a new file: it is noticed after a while.
-        // One place after the other gets its probe, as many as this one has.
-        let mut last = (0, Instant::now());
-        wait_for("the probes", || {
-            let changed = changed_code(pid);
-            if changed != last.0 {
-                last = (changed, Instant::now());
-            }
-            (changed > 0 && last.1.elapsed() > Duration::from_secs(1)).then_some(())
-        });
+        wait_for_probes(pid);
         input.write_all(b"\n").unwrap();
     }
     let recorded = recorder.finish();
@@ -634,6 +626,18 @@ fn python() -> Option<(TempDir, PathBuf)> {
     Some((directory, copy))
 }
 
+/// Waits until process `pid` has all its probes: one place after the other gets its own, as many as it has.
+fn wait_for_probes(pid: i32) {
+    let mut last = (0, Instant::now());
+    wait_for("the probes", || {
+        let changed = changed_code(pid);
+        if changed != last.0 {
+            last = (changed, Instant::now());
+        }
+        (changed > 0 && last.1.elapsed() > Duration::from_secs(1)).then_some(())
+    });
+}
+
 fn script(name: &str) -> String {
     format!("{}/tests/workloads/{name}", env!("CARGO_MANIFEST_DIR"))
 }
@@ -698,7 +702,7 @@ fn python_that_a_shell_starts_is_recorded() {
     let mut recorder = Record::trace("gc").options(["--", "/bin/sh", "-c", &command]).start();
     let pid = fact(&recorder.running.await_line("ready"), "python").int32("pid");
     // Its file is a new one: it is noticed after a while, and the manifest says when.
-    wait_for("the probes", || (changed_code(pid) > 0).then_some(()));
+    wait_for_probes(pid);
     recorder.running.send_line();
     let recorded = recorder.finish();
     recorded.assert_nothing_lost();
