@@ -56,9 +56,10 @@ enum Who {
     Bpftrace,
 }
 
-const WAYS: [(&str, Who); 6] = [
+const WAYS: [(&str, Who); 7] = [
     ("untraced", Who::Nobody),
     ("record", Who::Record(&[])),
+    ("record, frame pointers", Who::Record(&["--unwind", "fp"])),
     ("record, no stacks", Who::Record(&["--alloc-stacks", "off"])),
     ("record, sampled 32 KiB", Who::Record(&["--alloc-sample", "32KiB"])),
     ("heaptrack", Who::Heaptrack),

@@ -4,12 +4,13 @@
 //! so many blocks live at once. Then `analyze` replays it as users would, and the kernel tells what
 //! that took. Nothing is judged.
 
-use std::os::unix::process::CommandExt as _;
-use std::path::Path;
-use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::time::Instant;
+mod analyzing;
 
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use analyzing::{Took, run};
 use anyhow::{Context as _, Result, bail};
 use arrow::array::{ArrayRef, Int32Array, Int64Array};
 use lookback_schemas::TableId;
@@ -163,33 +164,10 @@ fn make(directory: &Path, options: &Options) -> Result<()> {
     manifest.write(directory, false).context("writing the manifest")
 }
 
-/// What a program took: seconds on the clock and on CPUs, and bytes of memory at most.
-struct Took {
-    wall: f64,
-    cpu: f64,
-    memory: f64,
-}
-
-fn run(recording: &Path, threads: u64, more: &[&str]) -> Result<Took> {
+fn replay(recording: &Path, threads: u64, more: &[&str]) -> Result<Took> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_analyze"));
     command.arg("memleak").arg(recording).args(["--threads", &threads.to_string()]).args(more);
-    let began = Instant::now();
-    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).process_group(0).spawn()?;
-    let pid = i32::try_from(child.id()).expect("pids are small");
-    let mut status = 0;
-    // SAFETY: all zeroes are a valid `rusage`, which is plain numbers.
-    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: both places are writable and outlive the call.
-    let waited = unsafe { libc::wait4(pid, &raw mut status, 0, &raw mut usage) };
-    if waited != pid || status != 0 {
-        bail!("analyze ended with {status}");
-    }
-    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
-    Ok(Took {
-        wall: began.elapsed().as_secs_f64(),
-        cpu: seconds(usage.ru_utime) + seconds(usage.ru_stime),
-        memory: usage.ru_maxrss as f64 * 1024.0,
-    })
+    run(&mut command)
 }
 
 fn main() -> Result<()> {
@@ -213,7 +191,7 @@ fn main() -> Result<()> {
     ];
     for (name, arguments) in reports {
         for threads in &options.threads {
-            let took = run(directory, *threads, arguments)?;
+            let took = replay(directory, *threads, arguments)?;
             println!(
                 "{name:<20} {threads:>7} {:>5.1} {:>7.1} {:>13.1} {:>5.0} {:>6.1}",
                 events / took.wall / 1e6,

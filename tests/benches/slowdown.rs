@@ -37,7 +37,7 @@ struct Work {
     peer: &'static [&'static str],
 }
 
-const WORKS: [Work; 5] = [
+const WORKS: [Work; 6] = [
     Work {
         name: "system call getppid",
         run: system_calls,
@@ -53,6 +53,14 @@ const WORKS: [Work; 5] = [
         tracer: "runq",
         table: TableId::Runq,
         peer: &["runqlat", "-p", "PID", "100", "1"],
+    },
+    Work {
+        name: "the same, with stacks of the waits",
+        run: switches,
+        times: 20_000,
+        tracer: "offcpu",
+        table: TableId::Offcpu,
+        peer: &["offcputime", "-p", "PID", "100"],
     },
     Work {
         name: "UDP datagram on loopback",

