@@ -10,7 +10,7 @@ BUILD_HEADERS := libelf:libelf-dev zlib:zlib1g-dev
 # For the virtual machine in which `make test` tries another kernel.
 VM_TOOLS := qemu-system-x86_64:qemu-system-x86 busybox:busybox-static xz:xz-utils zstd:zstd lz4:lz4
 # Other compilers, C libraries, allocators and runtimes, whose programs the tests trace.
-TRACED_TOOLS := c++:g++ musl-gcc:musl-tools javac:default-jdk-headless /usr/bin/python3:python3 \
+TRACED_TOOLS := c++:g++ musl-gcc:musl-tools go:golang-go javac:default-jdk-headless /usr/bin/python3:python3 \
                 /usr/bin/ruby:ruby /usr/bin/sqlite3:sqlite3 debuginfod:debuginfod objcopy:binutils
 TRACED_HEADERS := sys/sdt.h:systemtap-sdt-dev
 TRACED_LIBRARIES := libjemalloc.so.2:libjemalloc2 libtcmalloc_minimal.so.4:libtcmalloc-minimal4 \
@@ -57,6 +57,11 @@ traced-packages:
 	for pair in $(TRACED_LIBRARIES); do /sbin/ldconfig -p | grep -qF $${pair%%:*} || missing+=($${pair##*:}); done; \
 	tests/install "$${missing[@]}" || true
 
+# What tracepoints have in them is told here. Where it is not mounted, the tests that need it are left out.
+.PHONY: tracefs
+tracefs:
+	@[[ -d /sys/kernel/tracing/events ]] || mount -t tracefs tracefs /sys/kernel/tracing || true
+
 # --- Demo ---
 
 .PHONY: demo
@@ -67,7 +72,7 @@ demo: packages
 # --- Tests ---
 
 .PHONY: test
-test: packages vm-packages traced-packages
+test: packages vm-packages traced-packages tracefs
 	cargo test --workspace
 	@echo '--- each feature alone'
 	cargo build --no-default-features --features record

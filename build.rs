@@ -6,18 +6,36 @@ fn main() -> anyhow::Result<()> {
     use std::path::PathBuf;
 
     use anyhow::Context as _;
-    use libbpf_cargo::SkeletonBuilder;
 
     let out = PathBuf::from(std::env::var("OUT_DIR").context("cargo sets OUT_DIR")?);
     let arch = std::env::var("CARGO_CFG_TARGET_ARCH").context("cargo sets the architecture")?;
     std::fs::write(out.join("events.gen.h"), lookback_schemas::wire::c_header())?;
+    compile(&arch, &out, &out)?;
+    // What is developed on one processor compiles for the other too, though it cannot be run.
+    if std::env::var("PROFILE").is_ok_and(|profile| profile == "debug") {
+        let other = if arch == "aarch64" { "x86_64" } else { "aarch64" };
+        let objects = out.join(other);
+        std::fs::create_dir_all(&objects)?;
+        compile(other, &out, &objects)?;
+    }
+    println!("cargo:rerun-if-changed=bpf");
+    Ok(())
+}
+
+/// Compiles all programs for a processor, into a directory. `include` has the header.
+#[cfg(feature = "record")]
+fn compile(arch: &str, include: &std::path::Path, objects: &std::path::Path) -> anyhow::Result<()> {
+    use anyhow::Context as _;
+    use libbpf_cargo::SkeletonBuilder;
 
     // libbpf's names of the architectures, for the registers of calls (bpf_tracing.h).
-    let target = match arch.as_str() {
+    let target = match arch {
         "x86_64" => "x86",
         "aarch64" => "arm64",
         other => other,
     };
+    let host = std::env::var("HOST").context("cargo sets HOST")?;
+    let host = host.split('-').next().unwrap_or_default();
     // The benchmark's program is compiled here too, since libbpf's headers are at hand only here.
     for entry in std::fs::read_dir("bpf")?.chain(std::fs::read_dir("tests/benches")?) {
         let path = entry?.path();
@@ -29,12 +47,13 @@ fn main() -> anyhow::Result<()> {
         let Some(tracer) = name.strip_suffix(".bpf.c") else { continue };
         SkeletonBuilder::new()
             .source(&path)
-            .obj(out.join(format!("{tracer}.bpf.o")))
+            .obj(objects.join(format!("{tracer}.bpf.o")))
             .clang_args([
-                format!("-I{}", out.display()),
+                format!("-I{}", include.display()),
                 "-Ibpf".into(),
-                // Debian keeps asm/types.h below the architecture's own directory.
+                // Debian keeps asm/types.h below the architecture's own directory. It is the same in all.
                 format!("-I/usr/include/{arch}-linux-gnu"),
+                format!("-I/usr/include/{host}-linux-gnu"),
                 format!("-D__TARGET_ARCH_{target}"),
                 "-O2".into(),
                 "-Wall".into(),
@@ -43,10 +62,12 @@ fn main() -> anyhow::Result<()> {
             ])
             .build()
             .with_context(|| {
-                format!("{}: is clang installed? `make packages` installs it", path.display())
+                format!(
+                    "{} for {arch}: is clang installed? `make packages` installs it",
+                    path.display()
+                )
             })?;
     }
-    println!("cargo:rerun-if-changed=bpf");
     Ok(())
 }
 

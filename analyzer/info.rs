@@ -117,6 +117,9 @@ fn facts(source: &Source, manifest: &Manifest) -> Vec<(&'static str, String)> {
             None => format!("{}: {}", tracer.name, hooks.join(", ")),
         };
         facts.push(("tracer", what));
+        for unknown in &tracer.unknown {
+            facts.push(("null", format!("{}: {}", unknown.column, unknown.because)));
+        }
         if tracer.name == TRACER {
             let mut lines: Vec<String> =
                 tracer.probes.iter().map(|probe| chosen(probe, manifest.started)).collect();

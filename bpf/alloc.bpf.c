@@ -384,6 +384,7 @@ static __always_inline int enter_wrapper(struct pt_regs *ctx)
 	return 0;
 }
 
+#ifdef SESSIONS
 /* Since 6.13 (535a3692ba72): one probe for entry and return, and the entry says if the return is wanted. */
 extern bool bpf_session_is_return(void) __weak __ksym;
 
@@ -406,7 +407,7 @@ int session_wrapper(struct pt_regs *ctx)
 {
 	return enter_wrapper(ctx);
 }
-
+#else
 /* Before that, a probe for each. Attach cookies are there since 5.15 (47a71c1f9af0), so each function has
  * a program of its own. */
 #define ENTER(name, FUNCTION)                                                                            \
@@ -452,6 +453,8 @@ int wrapper(struct pt_regs *ctx)
 {
 	return enter_wrapper(ctx);
 }
+
+#endif
 
 /* How often processes that are recorded have mapped more code, and how often the command has called exec. */
 struct {

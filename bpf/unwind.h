@@ -382,10 +382,13 @@ static __always_inline int by_frame_pointer(struct walker *walker)
 	/*
 	 * The outermost frame's pointer is 0 (System V ABI for AMD64, section 3.4.1). But so may be what code
 	 * without frame pointers has in the register: it counts only where a frame pointer has led to, and
-	 * where the program began, if that is known.
+	 * where the program began, if that is known. The first thread may run on other stacks too: goroutines
+	 * begin on their own.
 	 */
 	if (!walker->fp) {
-		if (guessed && (!walker->first_sp || walker->first_sp - walker->sp <= FIRST_BYTES))
+		__u64 used = walker->first_sp - walker->sp;
+
+		if (guessed && (!walker->first_sp || used <= FIRST_BYTES || used > STACK_BYTES))
 			walker->shape |= SHAPE_COMPLETE;
 		return 1;
 	}

@@ -27,7 +27,8 @@ pub struct Args {
     #[arg(short, long, value_name = "TRACERS", value_delimiter = ',', allow_hyphen_values = true)]
     pub trace: Vec<String>,
 
-    /// Show the tracers: what works on this kernel, by which hook, and why the rest does not
+    /// Show the tracers, or those of --trace: what works on this kernel, by which hook, and why the rest
+    /// does not
     #[arg(short, long)]
     pub list: bool,
 
@@ -39,6 +40,10 @@ pub struct Args {
     /// Use hooks of this kind where a tracer has one, and not the best that works
     #[arg(long, value_enum, value_name = "KIND")]
     pub hook: Option<Kind>,
+
+    /// The kernel's types, where it does not tell them itself: BTF, or an ELF file with a section .BTF
+    #[arg(long, value_name = "FILE")]
+    pub btf: Option<PathBuf>,
 
     /// Samples per second and CPU that `profile` takes
     #[arg(short = 'F', long, value_name = "HZ", default_value_t = 99,

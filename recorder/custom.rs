@@ -43,7 +43,7 @@ const MOST_SPANS: usize = 255;
 /// Finds the places of all probes that the command line asks for. `pids` are the processes that are
 /// recorded, if only some are.
 pub fn find(args: &Args, pids: &[i32]) -> Probes {
-    let mut files = Files::new(mapped(args, pids), pids);
+    let mut files = Files::new(mapped(args, pids), pids, args.btf.clone());
     let mut probes = Probes::default();
     let mut names = Names::default();
     for text in &args.selection.probe {

@@ -17,11 +17,11 @@ use lookback_schemas::manifest;
 use lookback_schemas::wire::Settings;
 
 use crate::allocators::{self, Allocators};
-use crate::cli::Args;
 use crate::maps::Maps;
 use crate::missed::Watched;
 use crate::sites::{Links, Owner, Programs, Reach, Site};
-use crate::{custom, privileges, session, targets, tracers};
+use crate::types::Types;
+use crate::{cures, custom, privileges};
 
 /// A tracer, as it describes itself.
 #[derive(Debug)]
@@ -40,8 +40,14 @@ pub struct Tracer {
 
 impl Tracer {
     /// What attaches it to single places.
-    pub fn owner<'a>(&self, settings: &'a Settings, reach: &'a Reach) -> Owner<'a> {
-        Owner { tracer: self.name, bytes: self.object, settings, reach, links: Cell::new(true) }
+    pub fn owner<'a>(
+        &self,
+        settings: &'a Settings,
+        reach: &'a Reach,
+        types: &'a Types,
+    ) -> Owner<'a> {
+        let (tracer, bytes, links) = (self.name, self.object, Cell::new(true));
+        Owner { tracer, bytes, settings, reach, types, links }
     }
 }
 
@@ -106,8 +112,9 @@ pub enum Attach {
     BySection,
     /// To a perf event on each online CPU that this function opens.
     PerfEvents(fn(cpu: u32, frequency: u32) -> std::io::Result<std::os::fd::OwnedFd>),
-    /// To the functions of the allocators that were found.
-    Allocators(allocators::Hook),
+    /// To the functions of the allocators that were found; by programs of this object, in place of the
+    /// tracer's own.
+    Allocators { hook: allocators::Hook, object: &'static [u8] },
     /// To the places that were found, each by an object of its own.
     Sites,
 }
@@ -180,6 +187,8 @@ pub struct Environment<'a> {
     pub maps: &'a Maps,
     /// What the programs are told.
     pub settings: &'a Settings,
+    /// Where the kernel's types are from.
+    pub types: &'a Types,
     /// Samples per second.
     pub frequency: u32,
     /// Only hooks of this kind, for feeds that have one of it.
@@ -224,7 +233,7 @@ pub fn attach(tracer: &Tracer, environment: &Environment<'_>) -> Result<Attached
         let (failed, error) = match try_attach(tracer, &hooks, environment) {
             Ok(Loaded { object, links, sites, programs, probes }) => {
                 let allocators = hooks.iter().find_map(|(_, hook)| match hook.attach {
-                    Attach::Allocators(hook) => Some(hook),
+                    Attach::Allocators { hook, .. } => Some(hook),
                     Attach::BySection | Attach::PerfEvents(_) | Attach::Sites => None,
                 });
                 let hooks = tries.iter().map(Try::outcome).collect();
@@ -235,9 +244,8 @@ pub fn attach(tracer: &Tracer, environment: &Environment<'_>) -> Result<Attached
         let attempt = &mut tries[failed];
         attempt.fail(&error);
         if attempt.hook().is_none() && !attempt.feed.optional {
-            let cure = cure(&error).map(|cure| format!("; {cure}")).unwrap_or_default();
             let (feed, failures) = (attempt.feed.gives, attempt.failures.join("; "));
-            bail!("tracer `{}` cannot attach for {feed} ({failures}){cure}", tracer.name);
+            bail!("tracer `{}` cannot attach for {feed} ({failures})", tracer.name);
         }
     }
 }
@@ -266,8 +274,9 @@ impl Try {
     }
 
     fn fail(&mut self, error: &anyhow::Error) {
-        let name = self.hooks.pop_front().map_or("", |hook| hook.name);
-        self.failures.push(format!("{name}: {error:#}"));
+        let Some(hook) = self.hooks.pop_front() else { return };
+        let cure = cures::of(hook.kind, error).map(|cure| format!(" ({cure})"));
+        self.failures.push(format!("{}: {error:#}{}", hook.name, cure.unwrap_or_default()));
     }
 
     /// What the manifest says about the feed.
@@ -315,7 +324,7 @@ fn try_attach(
             probes.extend(attached.report);
             continue;
         }
-        if let Attach::Allocators(hook) = hook.attach {
+        if let Attach::Allocators { hook, .. } = hook.attach {
             let attached = environment.allocators.borrow_mut().attach(&mut object, hook);
             let attached = attached.map_err(|error| (feed, error))?;
             links.extend(attached.links);
@@ -332,7 +341,7 @@ fn try_attach(
                 Attach::PerfEvents(open) => {
                     perf_events(&program, open, environment.frequency).map(|l| links.extend(l))
                 }
-                Attach::Allocators(_) | Attach::Sites => Ok(()),
+                Attach::Allocators { .. } | Attach::Sites => Ok(()),
             };
             attached
                 .with_context(|| program.name().to_string_lossy().into_owned())
@@ -353,7 +362,8 @@ fn attach_sites(tracer: &Tracer, base: &Object, environment: &Environment<'_>) -
             names.update(&number.to_ne_bytes(), &custom::chars(name).0, MapFlags::ANY)?;
         }
     }
-    let programs = tracer.owner(environment.settings, &places.reach).attach(base, sites);
+    let owner = tracer.owner(environment.settings, &places.reach, environment.types);
+    let programs = owner.attach(base, sites);
     if programs.links.is_empty()
         && let Some(error) = programs.report.iter().find_map(|probe| probe.failed.as_deref())
     {
@@ -367,10 +377,11 @@ fn load(
     hooks: &[(usize, &Hook)],
     environment: &Environment<'_>,
 ) -> Result<Object> {
-    let mut open = ObjectBuilder::default()
-        .name(tracer.name)?
-        .open_memory(tracer.object)
-        .context("cannot read the BPF object")?;
+    let other = hooks.iter().find_map(|(_, hook)| match hook.attach {
+        Attach::Allocators { object, .. } => Some(object),
+        Attach::BySection | Attach::PerfEvents(_) | Attach::Sites => None,
+    });
+    let mut open = environment.types.open(tracer.name, other.unwrap_or(tracer.object))?;
     for mut program in open.progs_mut() {
         let wanted = hooks.iter().any(|(_, hook)| hook.table_of(program.name()).is_some());
         program.set_autoload(wanted);
@@ -441,57 +452,4 @@ pub fn online_cpus() -> Result<Vec<u32>> {
         cpus.extend(parse(first)?..=parse(last)?);
     }
     Ok(cpus)
-}
-
-/// What may help against the error of the last hook.
-fn cure(error: &anyhow::Error) -> Option<String> {
-    let text = format!("{error:#}");
-    if text.contains("tracefs is not mounted") {
-        return Some("mount it: mount -t tracefs tracefs /sys/kernel/tracing".to_owned());
-    }
-    if text.contains("not permitted") || text.contains("ermission denied") {
-        return Some(privileges::lockdown().unwrap_or_else(|| {
-            "it needs CAP_BPF and CAP_PERFMON, or root; a container or a hardened kernel may refuse \
-             even then"
-                .to_owned()
-        }));
-    }
-    if text.contains("BTF") {
-        return Some("the kernel needs CONFIG_DEBUG_INFO_BTF (5.10 or newer)".to_owned());
-    }
-    None
-}
-
-/// Prints each tracer and what the kernel gives it, by attaching it for a moment to nothing.
-///
-/// # Errors
-/// If not even the maps can be made.
-pub fn list(args: &Args) -> Result<u8> {
-    privileges::check()?;
-    session::quieten_libbpf(args.verbose);
-    let (maps, ring_bytes) = Maps::create(Some(4096))?;
-    let mut settings = targets::settings(args, ring_bytes)?;
-    settings.by_target = 1;
-    let allocators = RefCell::default();
-    let places = Places::in_reach(Reach::Everywhere);
-    for tracer in tracers::ALL {
-        let environment = Environment {
-            maps: &maps,
-            settings: &settings,
-            frequency: args.frequency,
-            kind: args.hook,
-            allocators: &allocators,
-            places: &places,
-        };
-        println!("{:<10} {}", tracer.name, tracer.about);
-        match attach(tracer, &environment) {
-            Ok(attached) => {
-                for hook in &attached.hooks {
-                    println!("           {}: {}", hook.purpose, hook.hook);
-                }
-            }
-            Err(error) => println!("           does not work: {error:#}"),
-        }
-    }
-    Ok(0)
 }

@@ -11,12 +11,15 @@ mod cli;
 mod clocks;
 mod code_events;
 mod command;
+mod cures;
 mod custom;
 mod drain;
 mod finder;
 mod hooks;
 mod jit;
 mod keep;
+mod lacks;
+mod list;
 mod mappings;
 mod maps;
 mod missed;
@@ -37,6 +40,7 @@ mod stacks;
 mod symbols;
 mod targets;
 mod tracers;
+mod types;
 mod unfinished;
 mod unwind;
 mod writer;
@@ -65,7 +69,7 @@ fn main() -> ExitCode {
     };
     let result = match &args.list_probes {
         Some(pattern) => custom::list::list(&args, pattern),
-        None if args.list => hooks::list(&args),
+        None if args.list => list::list(&args),
         None => session::record(&args),
     };
     match result {

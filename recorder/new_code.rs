@@ -21,6 +21,7 @@ use crate::hooks::{Attached, Tracer};
 use crate::maps::Maps;
 use crate::sites::Reach;
 use crate::tracers::Choice;
+use crate::types::Types;
 
 /// The tracer of user allocations.
 const ALLOC: &str = "alloc";
@@ -74,6 +75,8 @@ pub struct NewCode<'a> {
     pub settings: &'a Settings,
     /// In which processes places of files get programs.
     pub reach: &'a Reach,
+    /// Where the kernel's types are from.
+    pub types: &'a Types,
 }
 
 impl NewCode<'_> {
@@ -103,7 +106,7 @@ impl NewCode<'_> {
                 if sites.is_empty() {
                     continue;
                 }
-                let owner = tracer.owner(self.settings, self.reach);
+                let owner = tracer.owner(self.settings, self.reach, self.types);
                 let mut probes = attached.probe_sites(&owner, &sites);
                 let now = clocks::monotonic() + manifest.epoch;
                 probes.iter_mut().for_each(|probe| probe.late = Some(now));

@@ -30,10 +30,11 @@ use crate::probes::files::{self, CodeFile};
 use crate::progress::{self, Line};
 use crate::stacks::Frames;
 use crate::tracers::Choice;
+use crate::types::Types;
 use crate::unfinished::Unfinished;
 use crate::unwind::Unwinder;
 use crate::writer::{Batch, Progress, Shared, Writer};
-use crate::{clocks, hooks, keep, output, privileges, snapshot, symbols, targets, tracers};
+use crate::{clocks, hooks, keep, lacks, output, privileges, snapshot, symbols, targets, tracers};
 
 /// How often the main thread looks at what has happened.
 const TICK: Duration = Duration::from_millis(50);
@@ -53,6 +54,7 @@ pub fn record(args: &Args) -> Result<u8> {
     let mut choices = selection.check(tracers::choose(&args.trace, probes)?)?;
     let directory = output::directory(args.output.as_deref())?;
     privileges::check()?;
+    let types = Types::find(args.btf.as_deref())?;
     // From here on Ctrl-C ends the recording, and not this process.
     let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot handle signals")?;
 
@@ -80,6 +82,7 @@ pub fn record(args: &Args) -> Result<u8> {
     let environment = Environment {
         maps: &maps,
         settings: &settings,
+        types: &types,
         frequency: args.frequency,
         kind: args.hook,
         allocators: &allocators,
@@ -145,6 +148,7 @@ pub fn record(args: &Args) -> Result<u8> {
                     newcomers,
                     settings: &settings,
                     reach: &places.reach,
+                    types: &types,
                 },
             };
             recording.watch(until, &mut signals, &mut line)
@@ -209,9 +213,11 @@ fn attach_all(
             hooks: Vec::new(),
             failed: None,
             probes: Vec::new(),
+            unknown: Vec::new(),
         };
         match attach(tracer, environment) {
             Ok(tracing) => {
+                report.unknown = lacks::of(tracer.name, environment.types)?;
                 report.hooks.clone_from(&tracing.hooks);
                 report.probes.clone_from(&tracing.probes);
                 attached.push((*tracer, tracing));

@@ -13,8 +13,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use libbpf_rs::{
-    Link, MapCore as _, Object, ObjectBuilder, ProgramAttachType, ProgramMut, TracepointCategory,
-    UprobeMultiOpts, UprobeOpts,
+    Link, MapCore as _, Object, ProgramAttachType, ProgramMut, TracepointCategory, UprobeMultiOpts,
+    UprobeOpts,
 };
 use lookback_schemas::TableId;
 use lookback_schemas::manifest;
@@ -25,6 +25,7 @@ use crate::missed::Watched;
 use crate::probes::calibration;
 use crate::probes::files::CodeFile;
 use crate::probes::placement::Place;
+use crate::types::Types;
 
 /// A place that gets a program.
 #[derive(Clone, Debug)]
@@ -153,6 +154,8 @@ pub struct Owner<'a> {
     pub settings: &'a Settings,
     /// In which processes.
     pub reach: &'a Reach,
+    /// Where the kernel's types are from.
+    pub types: &'a Types,
     /// Whether the kernel may know links to uprobes.
     pub links: Cell<bool>,
 }
@@ -236,10 +239,7 @@ impl Owner<'_> {
 
     /// Loads the object for one place.
     fn load(&self, base: &Object, site: &Site, name: &str, way: Way) -> Result<Object> {
-        let mut open = ObjectBuilder::default()
-            .name(self.tracer)?
-            .open_memory(self.bytes)
-            .context("cannot read the BPF object")?;
+        let mut open = self.types.open(self.tracer, self.bytes)?;
         for mut program in open.progs_mut() {
             let wanted = program.name() == name;
             program.set_autoload(wanted);

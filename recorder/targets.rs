@@ -112,7 +112,11 @@ fn cgroup(path: &Path) -> Result<(i64, i32)> {
         root.join(path.strip_prefix("/").unwrap_or(path))
     };
     let absolute = absolute.canonicalize().with_context(|| {
-        format!("--cgroup {}: no such cgroup below {}", path.display(), root.display())
+        format!(
+            "--cgroup {}: there is no such cgroup of version 2, below {}",
+            path.display(),
+            root.display()
+        )
     })?;
     let Ok(below) = absolute.strip_prefix(&root) else {
         bail!("--cgroup {}: not below {}", path.display(), root.display());

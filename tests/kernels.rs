@@ -1,11 +1,14 @@
 //! The live tests under other kernels, in virtual machines; see `tests/kernels/run`.
 
+mod matrix;
+
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use crate::live;
-use crate::running::{Running, in_vm};
+use crate::recording::RECORD;
+use crate::running::{Running, in_vm, run};
 use crate::workload;
 
 /// The kernels that are tried unless `LOOKBACK_KERNELS` names others, separated by spaces. 6.1 is the
@@ -50,16 +53,45 @@ fn live_tests_pass_under_other_kernels() {
     let named = std::env::var("LOOKBACK_KERNELS").ok();
     let slow: &[&str] = if named.is_some() { &[] } else { &SLOW };
     for kernel in named.as_deref().unwrap_or(KERNELS).split_whitespace() {
-        run_under(kernel, &[&LEFT_OUT, slow].concat());
+        if run_under(kernel, &[&LEFT_OUT, slow].concat()) {
+            matrix::check(kernel, &list_under(kernel));
+        }
     }
 }
 
-/// Runs the live tests of this very program under a kernel, but for some.
-fn run_under(kernel: &str, left_out: &[&str]) {
+/// The page tells of this machine's kernel as of the others.
+#[test]
+fn the_page_tells_of_this_kernel() {
+    let Some(kernel) = matrix::own() else { return };
+    if !live::has_tracefs() {
+        return;
+    }
+    let ended = run(Command::new(RECORD).arg("--list"));
+    assert!(ended.status.success(), "{ended:?}");
+    matrix::check(kernel, &ended.stdout);
+}
+
+/// A command that runs what is appended to it under a kernel.
+fn under(kernel: &str) -> Command {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut command = Command::new(root.join("tests/kernels/run"));
-    command.current_dir(root).args([kernel, "--"]).arg(std::env::current_exe().unwrap());
-    command.args(["live::", "--test-threads", "2"]);
+    command.current_dir(root).args([kernel, "--"]);
+    command.env("VM_TIMEOUT", LIMIT.as_secs().to_string());
+    command
+}
+
+/// What `record --list` says there.
+fn list_under(kernel: &str) -> String {
+    let ended = run(under(kernel).args([RECORD, "--list"]));
+    assert!(ended.status.success(), "under {kernel}: {ended:?}");
+    ended.stdout
+}
+
+/// Runs the live tests of this very program under a kernel, but for some; false, after saying why, where that
+/// cannot be.
+fn run_under(kernel: &str, left_out: &[&str]) -> bool {
+    let mut command = under(kernel);
+    command.arg(std::env::current_exe().unwrap()).args(["live::", "--test-threads", "2"]);
     for name in left_out {
         command.args(["--skip", name]);
     }
@@ -67,7 +99,6 @@ fn run_under(kernel: &str, left_out: &[&str]) {
         .env("LOOKBACK_IN_VM", "1")
         .env("LOOKBACK_REQUIRE_LIVE", "1")
         .env_remove("RUST_BACKTRACE");
-    command.env("VM_TIMEOUT", LIMIT.as_secs().to_string());
 
     // The machine takes both processors: tests that measure time would suffer.
     let _turn = live::undisturbed();
@@ -82,9 +113,10 @@ fn run_under(kernel: &str, left_out: &[&str]) {
     };
     if ended.status.code() == Some(CANNOT) {
         eprintln!("not tried under {kernel}: {}", ended.stderr.trim());
-        return;
+        return false;
     }
     println!("under {kernel}:\n{}", ended.stdout);
     assert!(ended.status.success(), "under {kernel}: {}\n{}", ended.status, ended.stderr);
     assert!(ended.stdout.contains("live::whole_system::"), "some tests ran");
+    true
 }

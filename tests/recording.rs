@@ -25,6 +25,19 @@ use crate::workload::{self, Fact};
 /// The program.
 pub const RECORD: &str = env!("CARGO_BIN_EXE_record");
 
+/// A program in a mount namespace of its own, in which `/sys/kernel/btf` is empty.
+pub fn without_types(program: &OsStr) -> Command {
+    among_mounts("mount -t tmpfs none /sys/kernel/btf", program)
+}
+
+/// A program in a mount namespace of its own, which a shell command has changed.
+fn among_mounts(change: &str, program: &OsStr) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c"]);
+    command.arg(format!("{change} && exec \"$0\" \"$@\"")).arg(program);
+    command
+}
+
 /// A recording that is to be made, into a temporary directory of its own.
 #[derive(Debug)]
 pub struct Record {
@@ -51,6 +64,24 @@ impl Record {
     pub fn options<S: AsRef<OsStr>>(mut self, options: impl IntoIterator<Item = S>) -> Record {
         self.command.args(options);
         self
+    }
+
+    /// Where the kernel seems not to tell its types.
+    pub fn without_types(self) -> Record {
+        let command = without_types(self.command.get_program());
+        self.by(command)
+    }
+
+    /// Where no cgroup hierarchy is mounted.
+    pub fn without_cgroups(self) -> Record {
+        let change = "umount --recursive --lazy /sys/fs/cgroup";
+        let command = among_mounts(change, self.command.get_program());
+        self.by(command)
+    }
+
+    fn by(self, mut command: Command) -> Record {
+        command.args(self.command.get_args());
+        Record { command, ..self }
     }
 
     /// Only this process, and what else is given so.

@@ -16,6 +16,13 @@ pub fn in_vm() -> bool {
     std::env::var_os("LOOKBACK_IN_VM").is_some()
 }
 
+/// The version of the kernel.
+pub fn kernel_version() -> (u32, u32) {
+    let text = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = text.split(['.', '-']).map(|number| number.trim().parse().unwrap());
+    (numbers.next().unwrap(), numbers.next().unwrap())
+}
+
 /// The clock that the workloads read and that events carry, in nanoseconds.
 pub fn monotonic() -> i64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };

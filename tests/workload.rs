@@ -88,6 +88,7 @@ fn compile(directory: &Path) {
     let flags = private.iter().map(String::as_str).collect::<Vec<_>>();
     link(directory, "heap-private", &sources.join("heap.c"), "cc", &flags);
     chains::compile_rust(directory, &sources.join("chain.rs"));
+    chains::compile_go(directory, &sources.join("chain.go"));
     compile_java(&directory.join(CLASSES), &sources.join("Collections.java"));
 }
 

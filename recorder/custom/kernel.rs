@@ -12,6 +12,7 @@ use lookback_schemas::wire::Operand;
 use super::spec::{Argument, KernelHook};
 use crate::hooks::tracing_events;
 use crate::probes::operand::{self, Type};
+use crate::types::Types;
 
 /// A field of a tracepoint.
 #[derive(Clone, Debug)]
@@ -96,9 +97,8 @@ impl Functions {
     ///
     /// # Errors
     /// If the kernel does not tell.
-    pub fn read() -> Result<Functions> {
-        let btf = Btf::from_vmlinux();
-        Ok(Functions(btf.context("this kernel has no type information (CONFIG_DEBUG_INFO_BTF)")?))
+    pub fn read(types: &Types) -> Result<Functions> {
+        types.read().map(Functions)
     }
 
     /// The signature of a function.

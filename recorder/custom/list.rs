@@ -14,6 +14,7 @@ use crate::probes::files::CodeFile;
 use crate::probes::operand::{self, Type};
 use crate::probes::{elf, usdt};
 use crate::sites::check_kprobes;
+use crate::types::Types;
 
 /// Prints what matches the pattern, one to a line.
 ///
@@ -24,7 +25,7 @@ pub fn list(args: &Args, pattern: &str) -> Result<u8> {
                         uretprobe:…, kprobe:FUNCTION, kretprobe:…, fentry:FUNCTION, fexit:…, \
                         tracepoint:[CATEGORY[:NAME]], with * and ? in names";
     let (kind, rest) = pattern.split_once(':').context(FORM)?;
-    let files = Files::new(super::mapped(args, &args.pid), &args.pid);
+    let files = Files::new(super::mapped(args, &args.pid), &args.pid, None);
     let lines = match (kind, KernelHook::ALL.iter().any(|hook| hook.name() == kind)) {
         ("usdt", _) => usdt_probes(&files, rest)?,
         ("uprobe" | "uretprobe", _) => functions(&files, kind, rest)?,
@@ -35,7 +36,10 @@ pub fn list(args: &Args, pattern: &str) -> Result<u8> {
                 kernel::kprobe_functions().context("the kernel does not tell its symbols")?;
             matching(kind, rest, names)?
         }
-        (_, true) => matching(kind, rest, Functions::read()?.names())?,
+        (_, true) => {
+            let types = Types::find(args.btf.as_deref())?;
+            matching(kind, rest, Functions::read(&types)?.names())?
+        }
         _ => bail!(FORM),
     };
     ensure!(!lines.is_empty(), "--list-probes: nothing matches {pattern}");

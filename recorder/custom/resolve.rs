@@ -17,6 +17,7 @@ use crate::probes::placement;
 use crate::probes::usdt::{self, Note};
 use crate::probes::{elf, placement::Kind};
 use crate::sites::{At, Site};
+use crate::types::Types;
 
 /// Finds the files that probes name, and what the kernel tells of its functions, once.
 pub struct Files {
@@ -24,16 +25,18 @@ pub struct Files {
     mapped: Vec<CodeFile>,
     /// The root directories of the recorded processes.
     roots: Vec<PathBuf>,
+    /// A file with the kernel's types.
+    btf: Option<PathBuf>,
     functions: Option<Functions>,
     /// What the user should know of probes that were found.
     pub warnings: BTreeSet<String>,
 }
 
 impl Files {
-    /// `mapped` are the files of the processes `pids`.
-    pub fn new(mapped: Vec<CodeFile>, pids: &[i32]) -> Files {
-        let roots = pids.iter().map(|pid| PathBuf::from(format!("/proc/{pid}/root")));
-        Files { mapped, roots: roots.collect(), functions: None, warnings: BTreeSet::new() }
+    /// `mapped` are the files of the processes `pids`; `btf` one with the kernel's types, in place of its own.
+    pub fn new(mapped: Vec<CodeFile>, pids: &[i32], btf: Option<PathBuf>) -> Files {
+        let roots = pids.iter().map(|pid| PathBuf::from(format!("/proc/{pid}/root"))).collect();
+        Files { mapped, roots, btf, functions: None, warnings: BTreeSet::new() }
     }
 
     /// The file that is meant: by its path, as the recorded processes see it or as we do, or a library by
@@ -82,7 +85,7 @@ impl Files {
 
     fn functions(&mut self) -> Result<&Functions> {
         if self.functions.is_none() {
-            self.functions = Some(Functions::read()?);
+            self.functions = Some(Functions::read(&Types::find(self.btf.as_deref())?)?);
         }
         self.functions.as_ref().context("they were read")
     }

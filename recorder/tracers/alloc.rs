@@ -35,7 +35,10 @@ pub const TRACER: Tracer = Tracer {
                         ("session_wrapper", Alloc),
                         ("linker", Alloc),
                     ],
-                    attach: Attach::Allocators(allocators::Hook::Session),
+                    attach: Attach::Allocators {
+                        hook: allocators::Hook::Session,
+                        object: object!("alloc_session"),
+                    },
                 },
                 Hook {
                     kind: Kind::Uprobe,
@@ -58,7 +61,10 @@ pub const TRACER: Tracer = Tracer {
                         ("wrapper", Alloc),
                         ("linker", Alloc),
                     ],
-                    attach: Attach::Allocators(allocators::Hook::Single),
+                    attach: Attach::Allocators {
+                        hook: allocators::Hook::Single,
+                        object: object!("alloc"),
+                    },
                 },
             ],
         },

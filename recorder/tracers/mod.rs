@@ -21,7 +21,7 @@ mod tcpstate;
 mod unlink;
 mod vm;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use lookback_schemas::TableId;
 
 use crate::hooks::{Attach, Feed, Hook, Kind, Tracer};
@@ -102,19 +102,29 @@ pub struct Choice {
     pub by_name: bool,
 }
 
+fn find(name: &str) -> Result<&'static Tracer> {
+    let names = || ALL.iter().map(|tracer| tracer.name).collect::<Vec<_>>().join(", ");
+    let found = ALL.iter().find(|tracer| tracer.name == name);
+    found.copied().with_context(|| format!("unknown tracer `{name}`; there are: {}, all", names()))
+}
+
+/// The tracers of these names, or all, in their order.
+///
+/// # Errors
+/// If one is unknown.
+pub fn named(names: &[String]) -> Result<Vec<&'static Tracer>> {
+    if names.is_empty() || names.iter().any(|name| name == "all") {
+        return Ok(ALL.to_vec());
+    }
+    names.iter().map(|name| find(name)).collect()
+}
+
 /// The tracers that `--trace` asks for. With `probes` the user has probes of their own: their tracer comes
 /// along, and without `wanted` it does alone.
 ///
 /// # Errors
 /// If one is unknown, or none is left.
 pub fn choose(wanted: &[String], probes: bool) -> Result<Vec<Choice>> {
-    let find = |name: &str| match ALL.iter().find(|tracer| tracer.name == name) {
-        Some(tracer) => Ok(*tracer),
-        None => {
-            let names: Vec<&str> = ALL.iter().map(|tracer| tracer.name).collect();
-            bail!("unknown tracer `{name}`; there are: {}, all", names.join(", "))
-        }
-    };
     let mut chosen: Vec<Choice> = Vec::new();
     let all = wanted.iter().any(|name| name == "all");
     let only_without = wanted.iter().all(|name| name.starts_with('-'));

@@ -86,6 +86,18 @@ pub struct Tracer {
     /// Its probes in programs and libraries.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub probes: Vec<Probe>,
+    /// What this kernel cannot tell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unknown: Vec<Unknown>,
+}
+
+/// A column that the recorded kernel could not fill: null in every row.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unknown {
+    /// `table.column`, and of which rows if not of all.
+    pub column: String,
+    /// What the kernel lacks, and what helps.
+    pub because: String,
 }
 
 /// A probe in a program or a library.

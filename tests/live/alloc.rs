@@ -15,6 +15,7 @@ use lookback_schemas::tables::{Alloc, Exec, Fork, alloc::Function};
 use lookback_schemas::wire::Reason;
 use serde_json::Value;
 
+use super::hooks::by_each_hook;
 use super::sites::{Sites, Stacks, Sum, add, booked, report, reported, site_of_row, total};
 use super::{missing, shared};
 use crate::command_line::refused;
@@ -291,18 +292,24 @@ fn check_sites(recorded: &Recorded, output: &str, workload: &str, own: bool) {
 #[test]
 fn every_call_is_recorded_and_every_leak_is_reported() {
     let Some(_turn) = shared(&["alloc"]) else { return };
-    let (recorded, output) = commanded(&[], "heap", &["sites"]);
-    check_sites(&recorded, &output, "heap", true);
+    by_each_hook("alloc", &["uprobe-session", "uprobe"], |options| {
+        let (recorded, output) = commanded(options, "heap", &["sites"]);
+        check_sites(&recorded, &output, "heap", true);
+        check_made(&output);
+        recorded
+    });
+}
 
-    // What the workload is for: all of it really happened.
-    let made = made(&output, true);
+/// What the workload is for: all of it really happened.
+fn check_made(output: &str) {
+    let made = made(output, true);
     let resized = |call: &&Call| call.0 == "realloc" && call.1.is_some() && call.2.is_some();
     let in_place = made.iter().filter(resized).filter(|call| call.1 == call.2).count();
     assert!(in_place > 0 && in_place < made.iter().filter(resized).count());
     for name in ["malloc", "calloc", "realloc", "reallocarray", "posix_memalign"] {
         assert!(made.iter().any(|call| call.0 == name && call.1.is_none()), "{name} failed once");
     }
-    let four: Vec<Sum> = booked(&output, fact(&output, "heap").int32("pid"))
+    let four: Vec<Sum> = booked(output, fact(output, "heap").int32("pid"))
         .into_iter()
         .filter(|((name, _), _)| name == "site_four")
         .map(|(_, sum)| sum)

@@ -12,7 +12,7 @@ use super::shop::{
     hits, numbers, probes, progress, spans,
 };
 use super::sites::Stacks;
-use super::{alone, shared};
+use super::{alone, has_tracefs, shared};
 use crate::recording::{RECORD, Record, Recorded, is_absent};
 use crate::running::{Ended, in_vm, run, wait_for};
 use crate::workload::{self, Fact, facts};
@@ -463,6 +463,9 @@ fn check_results(recorded: &Recorded, output: &str, name: &str) {
 #[test]
 fn tracepoints_have_their_fields() {
     let Some(_turn) = shared(&["custom"]) else { return };
+    if !has_tracefs() {
+        return;
+    }
     let Some(program) = shop::program("shop") else { return };
     let options = probes(&[
         "tracepoint:syscalls:sys_enter_write,fd:u32,count:u64,buf:str,stack,name=write",
@@ -484,6 +487,9 @@ fn tracepoints_have_their_fields() {
 #[test]
 fn texts_of_tracepoints_are_read() {
     let Some(_turn) = shared(&["custom"]) else { return };
+    if !has_tracefs() {
+        return;
+    }
     let pattern = "tracepoint:sched:sched_process_*";
     let listed = run(Command::new(RECORD).args(["--list-probes", pattern]));
     assert!(listed.status.success(), "{}", listed.stderr);
@@ -577,6 +583,9 @@ fn functions_of_the_kernel_are_probed() {
 #[test]
 fn a_span_of_the_kernel_is_each_call() {
     let Some(_turn) = shared(&["custom"]) else { return };
+    if !has_tracefs() {
+        return;
+    }
     let Some(program) = shop::program("shop") else { return };
     let ends = "tracepoint:syscalls:sys_enter_write..tracepoint:syscalls:sys_exit_write";
     let options = ["--span".to_owned(), format!("write={ends}")];

@@ -3,9 +3,13 @@
 use lookback_schemas::TableId;
 use lookback_schemas::tables::{Open, Unlink};
 
+use super::hooks::by_each_hook;
 use super::shared;
 use crate::recording::{Record, Recorded, assert_same, known, rows_in_time, text};
 use crate::workload::{Fact, facts};
+
+/// By what both can be had.
+const KINDS: &[&str] = &["fentry", "kprobe", "raw-tracepoint"];
 
 /// What is kept of a path.
 const PATH_BYTES: usize = 4095;
@@ -24,10 +28,10 @@ fn pids(facts: &[Fact]) -> Vec<i32> {
     facts.iter().map(|fact| fact.int32("pid")).collect()
 }
 
-fn record(tracer: &str, mode: &str) -> Recorded {
+fn record(tracer: &str, options: &[&str], mode: &str) -> Recorded {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().to_str().unwrap();
-    let recorded = Record::trace(tracer).workload("files", [mode, path]).run();
+    let recorded = Record::trace(tracer).options(options).workload("files", [mode, path]).run();
     recorded.assert_nothing_of_ours_lost();
     recorded
 }
@@ -35,7 +39,14 @@ fn record(tracer: &str, mode: &str) -> Recorded {
 #[test]
 fn every_open_is_recorded_with_its_path_and_result() {
     let Some(_turn) = shared(&["open"]) else { return };
-    let recorded = record("open", "opens");
+    by_each_hook("open", KINDS, |options| {
+        let recorded = record("open", options, "opens");
+        check_opens(&recorded);
+        recorded
+    });
+}
+
+pub fn check_opens(recorded: &Recorded) {
     let made = facts(recorded.stdout(), "open");
     let (pids, opens) = (pids(&made), recorded.table::<Open>());
     let rows = rows_in_time(&opens.ts, |row| pids.contains(&opens.pid.value(row)));
@@ -76,7 +87,14 @@ fn every_open_is_recorded_with_its_path_and_result() {
 #[test]
 fn every_name_that_goes_is_recorded_with_its_result() {
     let Some(_turn) = shared(&["unlink"]) else { return };
-    let recorded = record("unlink", "unlinks");
+    by_each_hook("unlink", KINDS, |options| {
+        let recorded = record("unlink", options, "unlinks");
+        check_unlinks(&recorded);
+        recorded
+    });
+}
+
+fn check_unlinks(recorded: &Recorded) {
     let made = facts(recorded.stdout(), "unlink");
     let (pids, unlinks) = (pids(&made), recorded.table::<Unlink>());
     let rows = rows_in_time(&unlinks.ts, |row| pids.contains(&unlinks.pid.value(row)));

@@ -11,7 +11,7 @@ use lookback_schemas::tables::{Cgroup, Exec, Exit, Fork, Kill, Process, Sample, 
 use super::{shared, skip};
 use crate::command_line::refused;
 use crate::recording::{Record, Recorded, known, row_where, rows_where, text};
-use crate::running::Running;
+use crate::running::{Running, in_vm, run};
 use crate::workload::{self, fact, facts};
 
 /// A family of processes; see `tests/workloads/tree.c`.
@@ -238,6 +238,58 @@ fn a_cgroup_that_is_gone_is_refused() {
     let Some(_turn) = shared(&["process"]) else { return };
     let ended = refused(&["--trace", "process", "--cgroup", "/sys/fs/cgroup/lookback-gone"]);
     assert!(ended.stderr.contains("/sys/fs/cgroup/lookback-gone"), "{}", ended.stderr);
+}
+
+/// A directory in which a hierarchy of version 1 is mounted, and one of its cgroups.
+struct Old(tempfile::TempDir);
+
+impl Old {
+    fn mount() -> Old {
+        let old = Old(tempfile::tempdir().unwrap());
+        let options = ["-t", "cgroup", "-o", "none,name=lookback", "none"];
+        let ended = run(Command::new("mount").args(options).arg(old.0.path()));
+        assert!(ended.status.success(), "{ended:?}");
+        old
+    }
+}
+
+impl Drop for Old {
+    fn drop(&mut self) {
+        let ended = run(Command::new("umount").arg(self.0.path()));
+        assert!(std::thread::panicking() || ended.status.success(), "{ended:?}");
+    }
+}
+
+/// Only in a virtual machine: such a hierarchy is the whole system's.
+#[test]
+fn cgroups_of_version_1_are_none() {
+    if !in_vm() {
+        return;
+    }
+    let Some(_turn) = shared(&["process"]) else { return };
+    let old = Old::mount();
+    let made = old.0.path().join("made");
+    let script = format!("mkdir {0} && echo $$ > {0}/cgroup.procs", made.display());
+    let recorded = Record::trace("process").options(["--", "sh", "-c", &script]).run();
+    assert!(made.is_dir());
+    let cgroups = recorded.table::<Cgroup>();
+    let paths: Vec<&str> = (0..cgroups.rows()).map(|row| text(&cgroups.path, row)).collect();
+    assert!(!paths.is_empty() && !paths.iter().any(|path| path.contains("made")), "{paths:?}");
+    let ended = refused(&["--trace", "process", "--cgroup", made.to_str().unwrap()]);
+    assert!(ended.stderr.contains("version 2"), "{}", ended.stderr);
+    std::fs::remove_dir(made).unwrap();
+}
+
+#[test]
+fn where_there_is_no_hierarchy_of_version_2_it_is_told() {
+    let Some(_turn) = shared(&["process"]) else { return };
+    let recorded = Record::trace("process").without_cgroups().options(["--", "true"]).run();
+    let manifest = recorded.recording.manifest();
+    let unknown = &manifest.tracers[0].unknown;
+    assert!(unknown.iter().any(|unknown| unknown.column == "cgroup.path"), "{unknown:?}");
+    assert_eq!(recorded.table::<Cgroup>().rows(), 0);
+    let exits = recorded.table::<Exit>();
+    assert!(exits.rows() > 0);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use super::alloc::changed_code;
 use super::shop::{self, Between};
-use super::{alone, missing, shared};
+use super::{alone, has_tracefs, missing, shared};
 use crate::recording::{RECORD, Record, Recorded, is_absent, known, text};
 use crate::running::{Running, in_vm, run, wait_for};
 use crate::workload::{self, fact, facts};
@@ -534,7 +534,7 @@ fn other_javas_are_not_recorded() {
 #[test]
 fn slow_spans_are_blamed_on_the_pauses_that_they_met() {
     let Some(_turn) = alone(&["gc", "custom", "runq"]) else { return };
-    if in_vm() {
+    if in_vm() || !has_tracefs() {
         return;
     }
     let Some(program) = javas().into_iter().next() else { return };

@@ -11,6 +11,7 @@ mod ending;
 mod files;
 mod filters;
 mod gc;
+mod hooks;
 mod hostile_binaries;
 mod irqs;
 mod jit;
@@ -29,11 +30,13 @@ mod sites;
 mod symbols;
 mod syscall;
 mod tcp;
+mod types;
 mod unwind;
 mod usdt;
 mod vm;
 mod whole_system;
 
+use std::path::Path;
 use std::process::Command;
 use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -75,6 +78,15 @@ pub fn missing(what: &str) {
     } else {
         skip(what);
     }
+}
+
+/// Whether the tracepoints' fields can be known; says so where not.
+pub fn has_tracefs() -> bool {
+    let mounted = Path::new("/sys/kernel/tracing/events").is_dir();
+    if !mounted {
+        skip("tracefs is not mounted: mount -t tracefs tracefs /sys/kernel/tracing");
+    }
+    mounted
 }
 
 fn possible(tracers: &[&str]) -> bool {

@@ -9,6 +9,7 @@ use lookback_schemas::tables::{Loss, Offcpu};
 use lookback_schemas::wire::Reason;
 use lookback_schemas::{Table as _, TableId};
 
+use super::hooks::by_each_hook;
 use super::sites::Stacks;
 use super::{alone, shared};
 use crate::recording::{Record, Recorded, known, row_where, rows_in_time, text};
@@ -144,13 +145,14 @@ fn check_each(recorded: &Recorded) {
 #[test]
 fn each_wait_is_recorded_with_reason_and_waker() {
     let Some(_turn) = alone(&["offcpu"]) else { return };
-    for hook in ["typed-tracepoint", "raw-tracepoint"] {
+    by_each_hook("offcpu", &["typed-tracepoint", "raw-tracepoint"], |options| {
         let recorded = Record::trace("offcpu")
-            .options(["--hook", hook])
+            .options(options)
             .workload("offcpu", ["each", &COUNT.to_string()])
             .run();
         check_each(&recorded);
-    }
+        recorded
+    });
 }
 
 #[test]

@@ -5,6 +5,7 @@ use lookback_schemas::cell::View as _;
 use lookback_schemas::tables::{Loss, Runq, runq};
 use lookback_schemas::wire::Reason;
 
+use super::hooks::by_each_hook;
 use super::{alone, shared};
 use crate::recording::{Record, Recorded, known, rows_in_time, text};
 use crate::running::in_vm;
@@ -83,13 +84,21 @@ fn pid_namespace() -> i64 {
 fn threads_on_one_cpu_wait_for_each_other() {
     // Others on their CPU would come between them.
     let Some(_turn) = alone(&["runq"]) else { return };
-    let recorded = Record::trace("runq").workload("waits", ["compete", "1000"]).run();
+    by_each_hook("runq", &["typed-tracepoint", "raw-tracepoint"], |options| {
+        let record = Record::trace("runq").options(options);
+        let recorded = record.workload("waits", ["compete", "1000"]).run();
+        check_waits_for_each_other(&recorded);
+        recorded
+    });
+}
+
+fn check_waits_for_each_other(recorded: &Recorded) {
     recorded.assert_nothing_lost();
     let waits = recorded.table::<Runq>();
     let threads = facts(recorded.stdout(), "thread");
     assert_eq!(threads.len(), 2);
     for thread in &threads {
-        check_figures(&recorded, &waits, thread);
+        check_figures(recorded, &waits, thread);
     }
     for (thread, other) in [(&threads[0], &threads[1]), (&threads[1], &threads[0])] {
         let tid = thread.int32("tid");

@@ -3,14 +3,23 @@
 use lookback_schemas::cell::View as _;
 use lookback_schemas::tables::{Kill, Signal};
 
+use super::hooks::by_each_hook;
 use super::shared;
-use crate::recording::{Record, known, rows_where, text};
+use crate::recording::{Record, Recorded, known, rows_where, text};
 use crate::workload::{fact, facts};
 
 #[test]
 fn each_call_is_recorded_with_its_result() {
     let Some(_turn) = shared(&["signal"]) else { return };
-    let recorded = Record::trace("signal").workload("signals", ["calls"]).run();
+    by_each_hook("signal", &["tracepoint", "raw-tracepoint"], |options| {
+        let record = Record::trace("signal").options(options);
+        let recorded = record.workload("signals", ["calls"]).run();
+        check_calls(&recorded);
+        recorded
+    });
+}
+
+fn check_calls(recorded: &Recorded) {
     recorded.assert_nothing_lost();
     let kills = recorded.table::<Kill>();
     let mut rows: Vec<usize> = (0..kills.rows()).collect();

@@ -8,6 +8,7 @@ use arrow::array::{Int32Array, StringArray};
 use lookback_schemas::cell::View as _;
 use lookback_schemas::tables::{Tcpconnect, Tcprtt, Tcpstate, tcprtt, tcpstate};
 
+use super::hooks::by_each_hook;
 use super::shared;
 use crate::recording::{Record, Recorded, assert_same, known, rows_in_time, rows_where, text};
 use crate::workload::{Fact, fact, facts};
@@ -42,52 +43,62 @@ fn families() -> Vec<&'static str> {
 
 #[test]
 fn each_connect_is_recorded_with_its_result() {
-    const COUNT: usize = 3;
     let Some(_turn) = shared(&["tcpconnect"]) else { return };
     for family in families() {
-        let recorded = Record::trace("tcpconnect")
-            .workload("tcp", ["connects", family, &COUNT.to_string()])
-            .run();
-        recorded.assert_nothing_of_ours_lost();
-        let made = facts(recorded.stdout(), "connect");
-        let connects = recorded.table::<Tcpconnect>();
-        let rows = rows_in_time(&connects.ts, |_| true);
-        let recorded_connects: Vec<_> = rows
-            .iter()
-            .map(|row| {
-                let numbers = [
-                    &connects.pid,
-                    &connects.tid,
-                    &connects.family,
-                    &connects.lport,
-                    &connects.rport,
-                    &connects.retransmits,
-                ];
-                let addresses = [&connects.laddr, &connects.raddr].map(|column| text(column, *row));
-                assert_eq!(text(&connects.comm, *row), "connector");
-                let numbers = numbers.map(|column| column.value(*row));
-                (numbers, known(&connects.result, *row), addresses)
-            })
-            .collect();
-        let made_connects: Vec<_> = made
-            .iter()
-            .map(|fact| {
-                let keys = ["pid", "tid", "family", "lport", "rport", "retransmits"];
-                let addresses = [fact.word("addr"); 2];
-                (keys.map(|key| fact.int32(key)), fact.known("result"), addresses)
-            })
-            .collect();
-        assert_same(&recorded_connects, &made_connects);
-        for (row, fact) in rows.iter().zip(&made) {
-            recorded.assert_within(fact, connects.ts.value(*row), connects.latency.value(*row));
-        }
-
-        // The workload sees every way in which a connect can end.
-        let count = |what| made.iter().filter(|fact| fact.word("what") == what).count();
-        assert_eq!((count("accepted"), count("refused")), (COUNT + 1, COUNT));
-        assert_eq!((count("abandoned"), count("unanswered")), (COUNT, 1));
-        assert!(made.iter().any(|fact| fact.int("retransmits") > 0));
+        by_each_hook("tcpconnect", &["fentry", "kprobe"], |options| {
+            let recorded = Record::trace("tcpconnect")
+                .options(options)
+                .workload("tcp", ["connects", family, &CONNECTS.to_string()])
+                .run();
+            check_connects(&recorded);
+            recorded
+        });
     }
+}
+
+/// How many connects of each kind there are.
+const CONNECTS: usize = 3;
+
+fn check_connects(recorded: &Recorded) {
+    recorded.assert_nothing_of_ours_lost();
+    let made = facts(recorded.stdout(), "connect");
+    let connects = recorded.table::<Tcpconnect>();
+    let rows = rows_in_time(&connects.ts, |_| true);
+    let recorded_connects: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            let numbers = [
+                &connects.pid,
+                &connects.tid,
+                &connects.family,
+                &connects.lport,
+                &connects.rport,
+                &connects.retransmits,
+            ];
+            let addresses = [&connects.laddr, &connects.raddr].map(|column| text(column, *row));
+            assert_eq!(text(&connects.comm, *row), "connector");
+            let numbers = numbers.map(|column| column.value(*row));
+            (numbers, known(&connects.result, *row), addresses)
+        })
+        .collect();
+    let made_connects: Vec<_> = made
+        .iter()
+        .map(|fact| {
+            let keys = ["pid", "tid", "family", "lport", "rport", "retransmits"];
+            let addresses = [fact.word("addr"); 2];
+            (keys.map(|key| fact.int32(key)), fact.known("result"), addresses)
+        })
+        .collect();
+    assert_same(&recorded_connects, &made_connects);
+    for (row, fact) in rows.iter().zip(&made) {
+        recorded.assert_within(fact, connects.ts.value(*row), connects.latency.value(*row));
+    }
+
+    // The workload sees every way in which a connect can end.
+    let count = |what| made.iter().filter(|fact| fact.word("what") == what).count();
+    assert_eq!((count("accepted"), count("refused")), (CONNECTS + 1, CONNECTS));
+    assert_eq!((count("abandoned"), count("unanswered")), (CONNECTS, 1));
+    assert!(made.iter().any(|fact| fact.int("retransmits") > 0));
 }
 
 #[test]

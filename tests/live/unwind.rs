@@ -74,6 +74,16 @@ impl Walk {
     }
 }
 
+/// The name without what C++ tells of parameters, and the C library of versions. What Go has in parentheses is
+/// the type of a method.
+fn bare(name: &str) -> &str {
+    let name = name.split('@').next().unwrap_or_default();
+    match name.find('(') {
+        Some(at) if !name[..at].ends_with('.') => &name[..at],
+        Some(_) | None => name,
+    }
+}
+
 /// All stacks of user code in a recording, by their number.
 struct Walks(HashMap<i64, Walk>);
 
@@ -90,8 +100,7 @@ impl Walks {
             let name = names.get(&id).copied().unwrap_or_default();
             let module = known(&frames.module, row).unwrap_or_default();
             let call = Call {
-                // In C++ there are parameters, and of the C library's there are versions.
-                name: name.split(['(', '@']).next().unwrap_or_default().to_owned(),
+                name: bare(name).to_owned(),
                 module: module.rsplit('/').next().unwrap_or_default().to_owned(),
                 build_id: known(&frames.build_id, row).map(str::to_owned),
                 offset: known(&frames.file_offset, row).unwrap_or(-1),

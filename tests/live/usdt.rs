@@ -13,7 +13,7 @@ use super::shop::{
 };
 use super::sites::Stacks;
 use crate::recording::{RECORD, Record, Recorded};
-use crate::running::{Running, is_alive, run, wait_for};
+use crate::running::{Running, is_alive, kernel_version, run, wait_for};
 use crate::workload::{fact, facts};
 
 /// A probe of the program as an option says it.
@@ -301,13 +301,15 @@ fn a_text_that_is_not_in_memory_is_fetched() {
     let Some(copy) = Copy::new() else { return };
     let options = probes(&[usdt(&copy.library(), "lib_cold", ",arg0:str,arg0:u64")]);
     let (recorded, output) = commanded(&copy.program(), &options, &["late", "1"]);
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
-    let major: u32 = release.split('.').next().unwrap().parse().unwrap();
     let hits = hits(&recorded, "lib_cold");
     assert_eq!(hits.len(), events(&output, "lib_cold").len());
     for hit in hits {
         assert_ne!(hit.args[1], Some(0));
-        assert_eq!(hit.texts[0], (major >= 6).then(|| "cold".to_owned()), "{hit:?}");
+        assert_eq!(
+            hit.texts[0],
+            (kernel_version() >= (6, 0)).then(|| "cold".to_owned()),
+            "{hit:?}"
+        );
     }
 }
 

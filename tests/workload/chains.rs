@@ -1,5 +1,6 @@
 //! The programs whose stacks are walked, compiled in all ways that make a difference to a walk.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::process::Command;
 
@@ -47,4 +48,21 @@ pub fn compile_rust(directory: &Path, source: &Path) {
     let status = command.arg(&new).arg(source).status().unwrap();
     assert!(status.success(), "rustc {}: {status}", source.display());
     std::fs::rename(&new, directory.join("chain-rust")).unwrap();
+}
+
+/// Compiles the chain in Go, if there is a compiler.
+pub fn compile_go(directory: &Path, source: &Path) {
+    let new = directory.join(format!("chain-go.{}", std::process::id()));
+    let mut command = Command::new("go");
+    command.env("GOCACHE", directory.join("go-cache")).args(["build", "-o"]).arg(&new).arg(source);
+    match command.status() {
+        Ok(status) => assert!(status.success(), "go build {}: {status}", source.display()),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            // Nor is there one of another time.
+            let _ = std::fs::remove_file(directory.join("chain-go"));
+            return;
+        }
+        Err(error) => panic!("go: {error}"),
+    }
+    std::fs::rename(&new, directory.join("chain-go")).unwrap();
 }

@@ -28,18 +28,22 @@ __attribute__((noinline, noclone)) void warm(long rounds)
 
 enum { ROUNDS = 200000 };
 
-/* By turns, so that the CPU time of hot is three times that of warm, however fast each of them is. */
+/*
+ * By turns, so that the CPU time of hot is three times that of warm, however fast each of them is. Turns of one
+ * length would take about as long as from one sample to the next, and be met at the same place each time.
+ */
 __attribute__((noinline, noclone)) void work(long ms)
 {
 	long long begin = now(CLOCK_PROCESS_CPUTIME_ID), end = begin + ms * 1000000LL, in_hot = 0, in_warm = 0;
 
 	for (long long before = begin, after; before < end; before = after) {
 		bool hot_is_next = in_hot <= 3 * in_warm;
+		long rounds = ROUNDS / 8 * (1 + random() % 16);
 
 		if (hot_is_next)
-			hot(ROUNDS);
+			hot(rounds);
 		else
-			warm(ROUNDS);
+			warm(rounds);
 		after = now(CLOCK_PROCESS_CPUTIME_ID);
 		*(hot_is_next ? &in_hot : &in_warm) += after - before;
 	}

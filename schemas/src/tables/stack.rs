@@ -17,7 +17,7 @@ table! {
         /// What led from frame to frame: `tables` made from the binaries' call frame information, `frame
         /// pointers`, or `both`; null for a kernel stack, and where there is only one frame.
         walked: Option<String> as Text,
-        /// Whether the last frame is where the thread began; null for a kernel stack.
+        /// Whether the last frame is where the thread, or goroutine, began; null for a kernel stack.
         complete: Option<bool> as Flag,
     }
 }

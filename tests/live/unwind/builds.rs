@@ -151,6 +151,33 @@ fn chains_are_whole_in_rust() {
     assert!(whole >= 0.95, "only {whole}: {:#?}", sampled[0]);
 }
 
+/// Go keeps frame pointers, and call frame information only for debuggers.
+#[test]
+fn chains_are_whole_in_go() {
+    let Some(_turn) = shared(&["profile"]) else { return };
+    if !workload::path("chain-go").exists() {
+        return missing("the compiler of chain-go is not installed");
+    }
+    let recorded = profile().workload("chain-go", [burst()]).run();
+    let walks = Walks::read(&recorded);
+    let sampled = all_of(&recorded, &walks, "main.spin");
+    let of = |callers: &[&str]| {
+        let expected = [&["main.spin", "main.(*shape).large"], callers].concat();
+        share(&sampled, |walk| {
+            walk.names_in("chain-go") == expected
+                && walk.complete
+                && walk.walked.as_deref() == Some("frame pointers")
+        })
+    };
+    let main = of(&["main.main", "runtime.main", "runtime.goexit"]);
+    let routine = of(&["main.goroutine", "main.main.func1", "runtime.goexit"]);
+    assert!(
+        main > 0.3 && routine > 0.3 && main + routine >= 0.95,
+        "{main}, {routine}: {:#?}",
+        sampled[0]
+    );
+}
+
 #[test]
 fn what_is_deeper_than_a_stack_is_called_truncated() {
     let Some(_turn) = shared(&["profile"]) else { return };
