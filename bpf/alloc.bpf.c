@@ -12,6 +12,7 @@
 #include "stacks.h"
 #include "pending.h"
 #include "sampling.h"
+#include "thread_stack.h"
 
 /* How far the stack pointer is above that of the entry when a function has returned. */
 #if defined(__TARGET_ARCH_x86)
@@ -387,11 +388,21 @@ static __always_inline int enter_wrapper(struct pt_regs *ctx)
 #ifdef SESSIONS
 /* Since 6.13 (535a3692ba72): one probe for entry and return, and the entry says if the return is wanted. */
 extern bool bpf_session_is_return(void) __weak __ksym;
+/* It takes the context in 7.x. */
+extern bool bpf_session_is_return___by_context(void *ctx) __weak __ksym;
+
+static __always_inline bool is_return(struct pt_regs *ctx)
+{
+	if (bpf_ksym_exists(bpf_session_is_return___by_context))
+		return bpf_session_is_return___by_context(ctx);
+	return bpf_session_is_return();
+}
 
 SEC("uprobe.session")
 int session(struct pt_regs *ctx)
 {
-	if (bpf_session_is_return())
+	keep_thread_stack(ctx);
+	if (is_return(ctx))
 		return leave(ctx);
 	return enter(ctx, (__u32)bpf_get_attach_cookie(ctx)) ? 0 : 1;
 }
@@ -399,12 +410,14 @@ int session(struct pt_regs *ctx)
 SEC("uprobe.multi")
 int session_free(struct pt_regs *ctx)
 {
+	keep_thread_stack(ctx);
 	return give_back(ctx, (__u32)bpf_get_attach_cookie(ctx));
 }
 
 SEC("uprobe.multi")
 int session_wrapper(struct pt_regs *ctx)
 {
+	keep_thread_stack(ctx);
 	return enter_wrapper(ctx);
 }
 #else
@@ -414,6 +427,7 @@ int session_wrapper(struct pt_regs *ctx)
 	SEC("uprobe")                                                                                    \
 	int enter_##name(struct pt_regs *ctx)                                                            \
 	{                                                                                                \
+		keep_thread_stack(ctx);                                                                  \
 		enter(ctx, FUNCTION);                                                                    \
 		return 0;                                                                                \
 	}
@@ -433,24 +447,28 @@ ENTER(new, FUNCTION_NEW)
 SEC("uretprobe")
 int leave_any(struct pt_regs *ctx)
 {
+	keep_thread_stack(ctx);
 	return leave(ctx);
 }
 
 SEC("uprobe")
 int enter_free(struct pt_regs *ctx)
 {
+	keep_thread_stack(ctx);
 	return give_back(ctx, FUNCTION_FREE);
 }
 
 SEC("uprobe")
 int enter_delete(struct pt_regs *ctx)
 {
+	keep_thread_stack(ctx);
 	return give_back(ctx, FUNCTION_DELETE);
 }
 
 SEC("uprobe")
 int wrapper(struct pt_regs *ctx)
 {
+	keep_thread_stack(ctx);
 	return enter_wrapper(ctx);
 }
 
@@ -482,6 +500,7 @@ static __always_inline int code_changed(void)
 SEC("uprobe")
 int linker(struct pt_regs *ctx)
 {
+	keep_thread_stack(ctx);
 	return wanted_current() ? code_changed() : 0;
 }
 

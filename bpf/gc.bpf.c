@@ -7,6 +7,7 @@
  * of its kind. Pools are told by the addresses of their names, which do not change.
  */
 #include "site.h"
+#include "thread_stack.h"
 
 #define OPEN 32 /* parts that a thread is in at once: hotspot begins all its pools, about ten, together */
 
@@ -74,6 +75,7 @@ int begun(struct pt_regs *ctx)
 	struct opening *new;
 	__u64 value = 0, place;
 
+	keep_thread_stack(ctx);
 	if (!wanted_current())
 		return 0;
 	openings = openings_of((__u32)bpf_get_current_pid_tgid());
@@ -154,6 +156,7 @@ int ended(struct pt_regs *ctx)
 	struct opening *it;
 	struct gc_event *row;
 
+	keep_thread_stack(ctx);
 	if (!wanted_current())
 		return 0;
 	if (names_pool()) {

@@ -10,6 +10,7 @@
  */
 #include "site.h"
 #include "stacks.h"
+#include "thread_stack.h"
 
 #define NESTED 16 /* spans that a thread is in at once */
 
@@ -335,6 +336,7 @@ static __always_inline int hit(void *ctx, bool can_sleep)
 SEC("kprobe")
 int by_registers(void *ctx)
 {
+	keep_thread_stack(ctx);
 	return hit(ctx, false);
 }
 
@@ -342,6 +344,7 @@ int by_registers(void *ctx)
 SEC("uprobe.s")
 int by_registers_sleeping(void *ctx)
 {
+	keep_thread_stack(ctx);
 	return hit(ctx, true);
 }
 

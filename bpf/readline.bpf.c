@@ -2,7 +2,7 @@
 /*
  * Lines that people gave to a shell: what `readline` returns.
  */
-#include "filter.h"
+#include "thread_stack.h"
 
 struct readline_record {
 	struct readline_event row;
@@ -19,6 +19,7 @@ int line_read(struct pt_regs *ctx)
 	long length;
 	char next = 0;
 
+	keep_thread_stack(ctx);
 	/* Without a line its input has ended. */
 	if (!line || !wanted_current())
 		return 0;

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use anyhow::{Context as _, Result};
 use lookback_schemas::manifest::Unknown;
 use lookback_schemas::symbols::kallsyms;
+use procfs::sys::kernel::Version;
 
 use crate::targets;
 use crate::types::Types;
@@ -30,9 +31,11 @@ enum Needs {
     Member(&'static str, &'static str),
     /// The cgroup hierarchy of version 2.
     Cgroups,
+    /// This version.
+    Version(u8, u8),
 }
 
-const LACKS: [Lack; 4] = [
+const LACKS: &[Lack] = &[
     Lack {
         tracer: "process",
         column: "cgroup.path",
@@ -52,6 +55,20 @@ const LACKS: [Lack; 4] = [
         }),
         because: "the kernel does not show in /proc/kallsyms where it counts interrupts \
                   (CONFIG_KALLSYMS_ALL, and the sysctl kernel.kptr_restrict below 2)",
+    },
+    // bpf/registers.h: bpf_task_pt_regs. On x86 the registers are found without it.
+    #[cfg(not(target_arch = "x86_64"))]
+    Lack {
+        tracer: "offcpu",
+        column: "offcpu.syscall",
+        needs: Needs::Version(5, 15),
+        because: "the kernel gives programs the registers of a thread from Linux 5.15 on",
+    },
+    Lack {
+        tracer: "custom",
+        column: "probe.text0 to probe.text5 of texts that are not in memory",
+        needs: Needs::Version(6, 0),
+        because: "programs at uprobes can wait for memory from Linux 6.0 on",
     },
     Lack {
         tracer: "kalloc",
@@ -82,6 +99,9 @@ pub fn of(tracer: &str, types: &Types) -> Result<Vec<Unknown>> {
             }
             Needs::Member(structure, member) => types.has_member(structure, member)?,
             Needs::Cgroups => targets::cgroup_root().is_some(),
+            Needs::Version(major, minor) => {
+                Version::current().context("the kernel's version")? >= Version::new(major, minor, 0)
+            }
         };
         if !there {
             let (column, because) = (lack.column.to_owned(), lack.because.to_owned());

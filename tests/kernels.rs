@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use crate::live;
 use crate::recording::RECORD;
-use crate::running::{Running, in_vm, run};
+use crate::running::{Ended, Running, in_vm, run};
 use crate::workload;
 
-/// The kernels that are tried unless `LOOKBACK_KERNELS` names others, separated by spaces. 6.1 is the
-/// oldest one that many still run.
-const KERNELS: &str = "6.1";
+/// The kernels that are tried unless `LOOKBACK_KERNELS` names others, separated by spaces: the oldest, which
+/// differs most from the one that the other tests run on.
+const KERNELS: &str = "5.10";
 
 /// What is left out: it is about the recorder itself, which is the same under every kernel, and takes
 /// long.
@@ -24,7 +24,7 @@ const LEFT_OUT: [&str; 4] = [
     "live::symbols::",
 ];
 
-/// Left out as well unless kernels are named (`make test-kernels`): emulated, these take minutes each, a Java
+/// Left out as well but for `LOOKBACK_SLOW` (`make test-kernels`): emulated, these take minutes each, a Java
 /// virtual machine first of all.
 const SLOW: [&str; 6] = [
     "java",
@@ -51,7 +51,7 @@ fn live_tests_pass_under_other_kernels() {
     // They are compiled here: the compiler would be slow there.
     workload::path("quiet");
     let named = std::env::var("LOOKBACK_KERNELS").ok();
-    let slow: &[&str] = if named.is_some() { &[] } else { &SLOW };
+    let slow: &[&str] = if std::env::var_os("LOOKBACK_SLOW").is_some() { &[] } else { &SLOW };
     for kernel in named.as_deref().unwrap_or(KERNELS).split_whitespace() {
         if run_under(kernel, &[&LEFT_OUT, slow].concat()) {
             matrix::check(kernel, &list_under(kernel));
@@ -82,41 +82,58 @@ fn under(kernel: &str) -> Command {
 
 /// What `record --list` says there.
 fn list_under(kernel: &str) -> String {
-    let ended = run(under(kernel).args([RECORD, "--list"]));
+    let ended = Running::start(under(kernel).args([RECORD, "--list"])).end_within(LIMIT);
     assert!(ended.status.success(), "under {kernel}: {ended:?}");
     ended.stdout
 }
 
 /// Runs the live tests of this very program under a kernel, but for some; false, after saying why, where that
 /// cannot be.
+///
+/// Those that fail under 7.x are run again, one at a time, and must pass then. There, threads are preempted within
+/// tracepoints, and a program that thus comes upon itself is not run: the row is lost and counted, which tests
+/// take for a failure. On an emulated processor programs run long enough for that.
 fn run_under(kernel: &str, left_out: &[&str]) -> bool {
-    let mut command = under(kernel);
-    command.arg(std::env::current_exe().unwrap()).args(["live::", "--test-threads", "2"]);
-    for name in left_out {
-        command.args(["--skip", name]);
+    let skip = left_out.iter().flat_map(|name| ["--skip", name]);
+    let mut ended = run_tests(kernel, ["live::", "--test-threads", "2"].into_iter().chain(skip));
+    let stdout = ended.stdout.clone();
+    let failed: Vec<&str> = stdout
+        .lines()
+        .filter_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"))
+        .collect();
+    if ended.stdout.contains("test result: FAILED") && kernel.starts_with("7.") {
+        println!("once more under {kernel}: {failed:?}, which failed:\n{}", ended.stdout);
+        let again = ["--exact", "--test-threads", "1"].into_iter().chain(failed);
+        ended = run_tests(kernel, again);
+    } else if ended.status.success() {
+        assert!(stdout.contains("live::whole_system::"), "some tests ran");
     }
-    command
-        .env("LOOKBACK_IN_VM", "1")
-        .env("LOOKBACK_REQUIRE_LIVE", "1")
-        .env_remove("RUST_BACKTRACE");
-
-    // The machine takes both processors: tests that measure time would suffer.
-    let _turn = live::undisturbed();
-    let mut tries = 0;
-    let ended = loop {
-        tries += 1;
-        let ended = Running::start(&mut command).end_within(LIMIT + Duration::from_secs(300));
-        if ended.status.code() != Some(BROKEN) || tries == 2 {
-            break ended;
-        }
-        eprintln!("once more, since the virtual machine failed: {}", ended.stderr);
-    };
     if ended.status.code() == Some(CANNOT) {
         eprintln!("not tried under {kernel}: {}", ended.stderr.trim());
         return false;
     }
     println!("under {kernel}:\n{}", ended.stdout);
     assert!(ended.status.success(), "under {kernel}: {}\n{}", ended.status, ended.stderr);
-    assert!(ended.stdout.contains("live::whole_system::"), "some tests ran");
     true
+}
+
+/// Runs this very program under a kernel, with arguments of the test harness.
+fn run_tests<'a>(kernel: &str, arguments: impl Iterator<Item = &'a str>) -> Ended {
+    let mut command = under(kernel);
+    command.arg(std::env::current_exe().unwrap()).args(arguments);
+    command
+        .env("LOOKBACK_IN_VM", "1")
+        .env("LOOKBACK_REQUIRE_LIVE", "1")
+        .env_remove("RUST_BACKTRACE");
+    // The machine takes both processors: tests that measure time would suffer.
+    let _turn = live::undisturbed();
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let ended = Running::start(&mut command).end_within(LIMIT + Duration::from_secs(300));
+        if ended.status.code() != Some(BROKEN) || tries == 2 {
+            return ended;
+        }
+        eprintln!("once more, since the virtual machine failed: {}", ended.stderr);
+    }
 }

@@ -19,7 +19,7 @@ use lookback_schemas::{Error, Table, TableId};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::running::{Ended, Running, run, wait_for};
+use crate::running::{Ended, Running, kernel_version, run, wait_for};
 use crate::workload::{self, Fact};
 
 /// The program.
@@ -219,14 +219,19 @@ impl Recorded {
         self.recording.manifest().totals.get(table.name()).map_or(0, |total| total.lost)
     }
 
-    /// Fails if anything was lost.
+    /// Fails if anything was lost. In 7.x threads are preempted within tracepoints, and for another thread that
+    /// comes by meanwhile, the program is not run: that is any thread of the machine, and so it does not count
+    /// here. Whoever compares rows with what was done finds those that are missing.
     pub fn assert_nothing_lost(&self) {
-        assert_eq!(losses(&self.recording, |_| true), BTreeMap::new());
+        let counts = |reason| reason != Reason::ProgramBusy || kernel_version() < (7, 0);
+        assert_eq!(losses(&self.recording, counts), BTreeMap::new());
     }
 
     /// Fails if anything was lost for another reason.
     pub fn assert_lost_only(&self, expected: Reason) {
-        assert_eq!(losses(&self.recording, |reason| reason != expected), BTreeMap::new());
+        let busy = |reason| reason == Reason::ProgramBusy && kernel_version() >= (7, 0);
+        let counts = |reason| reason != expected && !busy(reason);
+        assert_eq!(losses(&self.recording, counts), BTreeMap::new());
     }
 
     /// Fails if anything was lost that surely is of the processes that were to be recorded. Where the

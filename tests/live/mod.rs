@@ -16,6 +16,7 @@ mod hostile_binaries;
 mod irqs;
 mod jit;
 mod kalloc;
+mod lacks;
 mod losses;
 mod lsm;
 mod offcpu;

@@ -1,8 +1,10 @@
 //! One chain of functions, compiled in many ways.
 
+use lookback_schemas::tables::Sample;
+
 use super::{Spun, Walk, Walks, assert_whole, burst, profile, samples_of, share, spun};
 use crate::live::{missing, shared};
-use crate::recording::Recorded;
+use crate::recording::{Recorded, known, rows_where};
 use crate::workload;
 
 /// The functions of `chain`, from the one that has the leaf on.
@@ -62,7 +64,8 @@ fn assert_whole_in_all_modes(program: &str, named: bool) {
         &[to_large, &["in_child", "main", "_start"]].concat(),
     );
     let told = whole[5].iter().filter(|walk| walk.calls[0].module == "[vdso]").count();
-    assert!(told * 4 > whole[5].len(), "{told} of {} in the vDSO", whole[5].len());
+    // How much of the time that takes is the processor's matter.
+    assert!(told * 10 > whole[5].len(), "{told} of {} in the vDSO", whole[5].len());
 }
 
 #[test]
@@ -124,9 +127,12 @@ fn chains_are_whole_while_exceptions_are_on_their_way() {
 /// Stacks of the only process of a program that has no judge.
 fn all_of<'w>(recorded: &Recorded, walks: &'w Walks, leaf: &str) -> Vec<&'w Walk> {
     let pid = workload::fact(recorded.stdout(), "chain").int32("pid");
-    let sampled = walks.sampled(recorded, pid, &(0..=i64::MAX));
-    let of_leaf: Vec<&Walk> =
-        sampled.into_iter().filter(|walk| walk.calls[0].name == leaf).collect();
+    let samples = recorded.table::<Sample>();
+    let of_leaf: Vec<&Walk> = rows_where(&samples, |row| samples.pid.value(row) == pid)
+        .into_iter()
+        .filter_map(|row| walks.0.get(&known(&samples.user_stack, row)?))
+        .filter(|walk| walk.calls[0].name == leaf)
+        .collect();
     assert!(of_leaf.len() > 20, "{} samples of {leaf}", of_leaf.len());
     of_leaf
 }
