@@ -80,7 +80,7 @@ test: packages vm-packages traced-packages tracefs
 
 # The live tests under every kernel that the rig has; `make test` tries one.
 .PHONY: test-kernels
-test-kernels: packages vm-packages traced-packages
+test-kernels: packages vm-packages traced-packages tracefs
 	LOOKBACK_SLOW=1 LOOKBACK_KERNELS='5.10 6.1 6.12 6.18 7.3' cargo test --test integration -- kernels
 
 # The analyzer must build and pass its tests where there is no clang. A cc that is clang would hide

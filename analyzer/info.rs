@@ -374,6 +374,7 @@ mod tests {
             "command    record process",
             "filters    none: every process",
             "tracer     process: exec by raw_tp/sched_process_exec",
+            "null       cgroup.path: not mounted",
             "tracer     profile: FAILED: no permission",
             "after 12.3 s, by duration",
             "\nfork            2 ",

@@ -12,7 +12,9 @@ use std::sync::{Arc, Mutex};
 use arrow::compute::concat_batches;
 use arrow::record_batch::RecordBatch;
 use lookback_schemas::cell::{RowBuilder as _, Source};
-use lookback_schemas::manifest::{End, Filters, Hook, Host, Manifest, Probe, Total, Tracer};
+use lookback_schemas::manifest::{
+    End, Filters, Hook, Host, Manifest, Probe, Total, Tracer, Unknown,
+};
 use lookback_schemas::recording::Recording;
 use lookback_schemas::segment::{Rotation, TableWriter};
 use lookback_schemas::tables::*;
@@ -342,6 +344,10 @@ impl Made {
                         hook: "raw_tp/sched_process_exec".to_owned(),
                     }],
                     failed: None,
+                    unknown: vec![Unknown {
+                        column: "cgroup.path".to_owned(),
+                        because: "not mounted".to_owned(),
+                    }],
                     ..Tracer::default()
                 },
                 Tracer {

@@ -56,6 +56,12 @@ fn options(text: &str) -> HashSet<String> {
     text.lines().filter_map(set).collect()
 }
 
+/// The options that a kernel of this configuration lacks for a kind of hook.
+fn missing(kind: Kind, configuration: &HashSet<String>) -> Vec<&'static str> {
+    let wanted = BASE.iter().chain(needs(kind)).copied();
+    wanted.filter(|option| !configuration.contains(*option)).collect()
+}
+
 /// What helps against the failure of a hook of this kind, as far as that is known.
 pub fn of(kind: Kind, error: &anyhow::Error) -> Option<String> {
     let text = format!("{error:#}");
@@ -63,9 +69,7 @@ pub fn of(kind: Kind, error: &anyhow::Error) -> Option<String> {
         return Some("mount it: mount -t tracefs tracefs /sys/kernel/tracing".to_owned());
     }
     if let Some(configuration) = &*CONFIGURATION {
-        let wanted = BASE.iter().chain(needs(kind));
-        let missing: Vec<&str> =
-            wanted.filter(|option| !configuration.contains(**option)).copied().collect();
+        let missing = missing(kind, configuration);
         if !missing.is_empty() {
             return Some(format!("it takes a kernel built with {}", missing.join(", ")));
         }
@@ -93,7 +97,17 @@ mod tests {
     }
 
     #[test]
-    fn what_a_kernel_lacks_is_named() {
+    fn options_that_a_hook_lacks_are_named() {
+        let configuration: HashSet<String> =
+            BASE.iter().chain(needs(Kind::Fentry)).map(|option| (*option).to_owned()).collect();
+        assert_eq!(missing(Kind::Fentry, &configuration), [""; 0]);
+        let lacks = missing(Kind::Kprobe, &configuration);
+        assert_eq!(lacks, ["CONFIG_KPROBES", "CONFIG_KPROBE_EVENTS"]);
+        assert_eq!(missing(Kind::Uprobe, &HashSet::new())[..BASE.len()], *BASE);
+    }
+
+    #[test]
+    fn what_is_not_mounted_is_to_be_mounted() {
         let error = anyhow::anyhow!("tracefs is not mounted");
         let cure = of(Kind::Tracepoint, &error).unwrap();
         assert!(cure.contains("mount -t tracefs"), "{cure}");

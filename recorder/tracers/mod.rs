@@ -108,15 +108,24 @@ fn find(name: &str) -> Result<&'static Tracer> {
     found.copied().with_context(|| format!("unknown tracer `{name}`; there are: {}, all", names()))
 }
 
-/// The tracers of these names, or all, in their order.
+/// The tracers that `--list` shows: those of these names, or all, without those with a `-`.
 ///
 /// # Errors
 /// If one is unknown.
 pub fn named(names: &[String]) -> Result<Vec<&'static Tracer>> {
-    if names.is_empty() || names.iter().any(|name| name == "all") {
-        return Ok(ALL.to_vec());
+    let (without, with): (Vec<&String>, Vec<&String>) =
+        names.iter().partition(|name| name.starts_with('-'));
+    let all = with.is_empty() || with.iter().any(|name| *name == "all");
+    let mut tracers = if all {
+        ALL.to_vec()
+    } else {
+        with.into_iter().map(|name| find(name)).collect::<Result<_>>()?
+    };
+    for name in without {
+        let tracer = find(name.trim_start_matches('-'))?;
+        tracers.retain(|its| its.name != tracer.name);
     }
-    names.iter().map(|name| find(name)).collect()
+    Ok(tracers)
 }
 
 /// The tracers that `--trace` asks for. With `probes` the user has probes of their own: their tracer comes
@@ -180,6 +189,19 @@ mod tests {
             let wrong: Vec<String> = wrong.iter().map(|name| (*name).to_owned()).collect();
             assert!(choose(&wrong, false).is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn tracers_are_listed_by_name_all_and_minus() {
+        let names = |wanted: &[&str]| -> Vec<&str> {
+            let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
+            named(&wanted).unwrap().iter().map(|tracer| tracer.name).collect()
+        };
+        assert_eq!(names(&[]).len(), ALL.len());
+        assert_eq!(names(&["runq", "signal"]), ["runq", "signal"]);
+        assert_eq!(names(&["-signal"]).len(), ALL.len() - 1);
+        assert_eq!(names(&["all", "-signal", "-custom"]).len(), ALL.len() - 2);
+        assert!(named(&["nosuch".to_owned()]).is_err());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! Here each is forced. A kernel that lacks one is told apart from a hook that is broken by what
 //! `record --list` says of it; in the virtual machines it must have all that it can.
 
+use std::path::Path;
 use std::process::Command;
 
 use super::has_tracefs;
@@ -55,13 +56,14 @@ fn given(tracer: &str, kind: &str) -> Result<(), String> {
     if hooks.any(|(_, hook)| is(hook, kind)) { Ok(()) } else { Err(ended.stdout) }
 }
 
-/// Whether a kernel may lack this kind: outside of the virtual machines those that it can be built without; and
-/// those that came late.
+/// Whether this kernel may lack this kind: it was built without it, refuses it, or is too old.
 fn may_lack(kind: &str) -> bool {
     match kind {
         // Since 6.13 (99b403d2060f).
         "uprobe-session" => kernel_version() < (6, 13),
-        "fentry" | "kprobe" => !in_vm(),
+        "kprobe" => !Path::new("/sys/bus/event_source/devices/kprobe").exists(),
+        // Machines of clouds may refuse it to everyone.
+        "fentry" => !in_vm(),
         "tracepoint" => !has_tracefs(),
         _ => false,
     }

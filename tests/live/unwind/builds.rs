@@ -5,6 +5,7 @@ use lookback_schemas::tables::Sample;
 use super::{Spun, Walk, Walks, assert_whole, burst, profile, samples_of, share, spun};
 use crate::live::{missing, shared};
 use crate::recording::{Recorded, known, rows_where};
+use crate::running::in_vm;
 use crate::workload;
 
 /// The functions of `chain`, from the one that has the leaf on.
@@ -64,8 +65,9 @@ fn assert_whole_in_all_modes(program: &str, named: bool) {
         &[to_large, &["in_child", "main", "_start"]].concat(),
     );
     let told = whole[5].iter().filter(|walk| walk.calls[0].module == "[vdso]").count();
-    // How much of the time that takes is the processor's matter.
-    assert!(told * 10 > whole[5].len(), "{told} of {} in the vDSO", whole[5].len());
+    // An emulated processor takes other times for it.
+    let least = whole[5].len() / if in_vm() { 10 } else { 4 };
+    assert!(told > least, "{told} of {} in the vDSO", whole[5].len());
 }
 
 #[test]
