@@ -38,9 +38,21 @@ const LINKER_HOOK: &str = "_dl_debug_state";
 #[derive(Clone, Debug)]
 struct Allocator {
     file: CodeFile,
+    /// The processes that get its probes, or [`EVERYONE`].
+    pids: Vec<i32>,
     sites: Vec<Site>,
     /// Where the dynamic linker tells of libraries, if it is this file.
     linker_hook: Option<u64>,
+}
+
+/// In place of a pid: every process that maps the file.
+const EVERYONE: i32 = -1;
+
+impl Allocator {
+    /// Whether it is more than the dynamic linker.
+    fn allocates(&self) -> bool {
+        self.sites.iter().any(|site| site.role.returns())
+    }
 }
 
 /// Whose allocations are recorded, and by which functions.
@@ -53,7 +65,8 @@ pub struct Allocators {
     allocators: Vec<Allocator>,
     /// How many of them have their probes.
     attached: usize,
-    /// The files that were looked into, each for a process, or for all (0).
+    /// The files that were looked into, each for a process or for everyone. A file that had its probes
+    /// twice in a process would give each call twice.
     known: HashSet<(i32, (u64, u64))>,
     /// Also functions whose exceptions the probes are in the way of.
     throwing: bool,
@@ -121,21 +134,27 @@ impl Allocators {
         Ok(allocators)
     }
 
-    /// Looks for an allocator in a file of process `pid`; whether there is one. One that was found
-    /// before is not looked for again.
+    /// Looks for an allocator in a file of process `pid`, or of all that are recorded; whether there is
+    /// one. What was found before is not looked for again.
     fn look_into(&mut self, file: &CodeFile, pid: Option<i32>) -> Result<bool> {
         let Some(identity) = file.identity() else { return Ok(false) };
-        let scope = if self.pids.is_empty() { 0 } else { pid.unwrap_or(0) };
-        if !self.known.insert((scope, identity)) {
-            return Ok(self.allocators.iter().any(|known| known.file.identity() == Some(identity)));
+        let mut pids = match pid {
+            _ if self.pids.is_empty() => vec![EVERYONE],
+            Some(pid) => vec![pid],
+            None => self.pids.clone(),
+        };
+        pids.retain(|pid| self.known.insert((*pid, identity)));
+        if pids.is_empty() {
+            let its = |known: &&Allocator| known.file.identity() == Some(identity);
+            return Ok(self.allocators.iter().find(its).is_some_and(Allocator::allocates));
         }
-        let Some(allocator) = self.allocator(file)? else { return Ok(false) };
-        let found = allocator.sites.iter().any(|site| site.role.returns());
+        let Some(allocator) = self.allocator(file, pids)? else { return Ok(false) };
+        let allocates = allocator.allocates();
         self.allocators.push(allocator);
-        Ok(found)
+        Ok(allocates)
     }
 
-    fn allocator(&self, file: &CodeFile) -> Result<Option<Allocator>> {
+    fn allocator(&self, file: &CodeFile, pids: Vec<i32>) -> Result<Option<Allocator>> {
         let function = |name: &str| self.function(name);
         let functions = elf::functions(&file.path, &file.root, |name| {
             name == LINKER_HOOK || function(name).is_some()
@@ -183,6 +202,7 @@ impl Allocators {
         }
         Ok(Some(Allocator {
             file: file.clone(),
+            pids,
             sites: sites.into_values().collect(),
             linker_hook,
         }))
@@ -265,13 +285,11 @@ impl Allocators {
     ) -> Result<Probes> {
         let mut probes = Probes::default();
         let mut costs = BTreeMap::new();
-        let everyone = [-1];
-        let pids = if self.pids.is_empty() { everyone.to_vec() } else { self.pids.clone() };
         for allocator in found {
             let path = &allocator.file.path;
             let (left_out, sites): (Vec<Site>, Vec<Site>) =
                 allocator.sites.iter().cloned().partition(|site| self.leaves_out(hook, site));
-            for pid in &pids {
+            for pid in &allocator.pids {
                 let links = hook.attach(object, *pid, path, &sites);
                 let links = links.with_context(|| allocator.file.shown.clone())?;
                 probes.links.extend(links);

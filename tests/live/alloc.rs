@@ -33,6 +33,13 @@ fn commanded(options: &[&str], name: &str, arguments: &[&str]) -> (Recorded, Str
     (recorded, output)
 }
 
+/// Starts a workload that waits for a line.
+fn waiting(command: &mut Command) -> Running {
+    let mut running = Running::start(command);
+    running.await_line("ready");
+    running
+}
+
 /// Records a workload that waits until the recorder is attached; with a library loaded before others.
 fn attached(preload: Option<&Path>, name: &str, arguments: &[&str]) -> (Recorded, String) {
     let mut command = Command::new(workload::path(name));
@@ -40,8 +47,7 @@ fn attached(preload: Option<&Path>, name: &str, arguments: &[&str]) -> (Recorded
     if let Some(library) = preload {
         command.env("LD_PRELOAD", library);
     }
-    let mut running = Running::start(&mut command);
-    running.await_line("ready");
+    let mut running = waiting(&mut command);
     let mut recorder = Record::trace("alloc").pid(running.pid()).start();
     recorder.looked_around();
     running.send_line();
@@ -559,32 +565,65 @@ fn libraries_that_are_loaded_later_have_names_also_when_they_are_gone() {
     }
 }
 
+/// Fails unless the calls of the toy allocator, which another one gives its memory, are recorded once each.
+fn check_toy(recorded: &Recorded, output: &str) {
+    let pid = fact(output, "plugins").int32("pid");
+    let made = made(output, true);
+    let ours: HashSet<i64> = made.iter().filter_map(|call| call.1).collect();
+    let stacks = Stacks::read(recorded);
+    // What the loader does is no business of the toy's.
+    let is_ours = |row: &&Row| match (row.address, row.stack) {
+        (Some(address), _) => ours.contains(&address),
+        (None, stack) => stack.is_some_and(|stack| stacks.site(stack, "plugins").is_some()),
+    };
+    let recorded_calls: Vec<Call> = rows(recorded)
+        .iter()
+        .filter(|row| row.pid == pid)
+        .filter(is_ours)
+        .map(|row| (function(row.function.name(), true), row.address, row.old, row.bytes))
+        .collect();
+    assert_same(&recorded_calls, &made);
+    let mut expected = booked(output, pid);
+    expected.retain(|(name, _), _| name == "site_toy");
+    let (mut sites, _) = reported(recorded, "heap", &["--pid", &pid.to_string()]);
+    sites.retain(|(name, _), _| name == "site_toy");
+    assert_eq!(sites, expected);
+}
+
 #[test]
 fn an_allocator_with_a_prefix_in_a_library_that_is_loaded_later() {
     let Some(_turn) = shared(&["alloc"]) else { return };
     let library = workload::path("libplugin.so");
     let options = ["--alloc-lib", library.to_str().unwrap(), "--symbol-prefix", "toy_"];
     let (recorded, output) = commanded(&options, "plugins", &["toy"]);
-    let pid = fact(&output, "plugins").int32("pid");
-    let made = made(&output, true);
-    let ours: HashSet<i64> = made.iter().filter_map(|call| call.1).collect();
-    let stacks = Stacks::read(&recorded);
-    // What the loader does is no business of the toy's.
-    let is_ours = |row: &&Row| match (row.address, row.stack) {
-        (Some(address), _) => ours.contains(&address),
-        (None, stack) => stack.is_some_and(|stack| stacks.site(stack, "plugins").is_some()),
-    };
-    let recorded_calls: Vec<Call> = rows(&recorded)
-        .iter()
-        .filter(is_ours)
-        .map(|row| (function(row.function.name(), true), row.address, row.old, row.bytes))
-        .collect();
-    assert_same(&recorded_calls, &made);
-    let mut expected = booked(&output, pid);
-    expected.retain(|(name, _), _| name == "site_toy");
-    let (mut sites, _) = reported(&recorded, "heap", &[]);
-    sites.retain(|(name, _), _| name == "site_toy");
-    assert_eq!(sites, expected);
+    check_toy(&recorded, &output);
+}
+
+#[test]
+fn processes_that_share_an_allocator_have_each_call_once() {
+    let Some(_turn) = shared(&["alloc"]) else { return };
+    let library = workload::path("libplugin.so");
+    for named in [true, false] {
+        let mut both = [(), ()].map(|()| {
+            waiting(Command::new(workload::path("plugins")).args(["early", "wait", "toy"]))
+        });
+        let mut record = Record::trace("alloc").options(["--symbol-prefix", "toy_"]);
+        for running in &both {
+            record = record.pid(running.pid());
+        }
+        if named {
+            record = record.options(["--alloc-lib", library.to_str().unwrap()]);
+        }
+        let mut recorder = record.start();
+        recorder.looked_around();
+        both.iter_mut().for_each(Running::send_line);
+        let ended = both.map(Running::end);
+        let recorded = recorder.finish();
+        recorded.assert_nothing_lost();
+        for process in ended {
+            check_toy(&recorded, &process.stdout);
+        }
+    }
 }
 
 // --- C++ ---

@@ -288,7 +288,8 @@ fn tcprtt() {
     assert_eq!(ours, theirs, "{output}");
 }
 
-/// Two threads that wait for a line before they make their calls.
+/// Two threads that wait for a line before they make their calls. They share a CPU: `syscount` adds to its
+/// counters and makes them without regard to other CPUs, and misses calls where two return at once.
 struct Caller {
     running: Running,
     pid: String,
@@ -297,7 +298,7 @@ struct Caller {
 impl Caller {
     fn start() -> Caller {
         let mut command = Command::new(workload::path("calls"));
-        let mut running = Running::start(command.args(["later", "200"]));
+        let mut running = Running::start(command.args(["in-turn", "200"]));
         let pid = fact(&running.await_line("ready"), "ready").word("pid").to_owned();
         Caller { running, pid }
     }

@@ -3,6 +3,7 @@
  *
  *   calls counts COUNT     two threads, COUNT of each kind and twice as many
  *   calls later COUNT      the same, once a line on the standard input says so
+ *   calls in-turn COUNT    the same, on one CPU
  *   calls ends             calls that never return
  *
  * All calls of a kind have the same six arguments, also where the call takes fewer.
@@ -198,8 +199,10 @@ int main(int argc, char **argv)
 	const char *mode = argc > 1 ? argv[1] : "";
 
 	say("calls pid=%d\n", getpid());
-	if ((!strcmp(mode, "counts") || !strcmp(mode, "later")) && argc > 2)
-		counts(atoi(argv[2]), !strcmp(mode, "later"));
+	if (!strcmp(mode, "in-turn"))
+		keep_to_one_cpu();
+	if ((!strcmp(mode, "counts") || !strcmp(mode, "later") || !strcmp(mode, "in-turn")) && argc > 2)
+		counts(atoi(argv[2]), strcmp(mode, "counts"));
 	else if (!strcmp(mode, "ends"))
 		ends();
 	else

@@ -54,6 +54,20 @@ static inline long long now(clockid_t clock)
 	return time.tv_sec * 1000000000LL + time.tv_nsec;
 }
 
+/* This thread and those that it makes: the last CPU that is allowed. */
+static inline void keep_to_one_cpu(void)
+{
+	cpu_set_t allowed, last;
+	int cpu = CPU_SETSIZE - 1;
+
+	must(sched_getaffinity(0, sizeof(allowed), &allowed));
+	while (!CPU_ISSET(cpu, &allowed))
+		cpu--;
+	CPU_ZERO(&last);
+	CPU_SET(cpu, &last);
+	must(sched_setaffinity(0, sizeof(last), &last));
+}
+
 static inline void sleep_ms(long ms)
 {
 	struct timespec left = { ms / 1000, ms % 1000 * 1000000 };

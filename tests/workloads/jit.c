@@ -5,9 +5,9 @@
  *
  * The first name is written when the code has run for a while, the second before it runs.
  */
-#include <sys/mman.h>
-
 #include "facts.h"
+
+#include <sys/mman.h>
 
 enum { SIZE = 256 };
 

@@ -4,7 +4,8 @@
  *   plugins keep    the library stays
  *   plugins close   it is unloaded after it has leaked
  *   plugins toy     its allocator is called from here
- *   plugins wait MODE…  any of them, after a line on the standard input
+ *   plugins wait MODE…         any of them, after a line on the standard input
+ *   plugins early wait MODE…   the library is loaded before that
  */
 #include "blocks.h"
 
@@ -51,10 +52,16 @@ int main(int argc, char **argv)
 	path[length] = 0;
 	strcpy(strrchr(path, '/'), "/libplugin.so");
 	say("plugins pid=%d\n", getpid());
+	if (argc > 1 && !strcmp(argv[1], "early")) {
+		library = dlopen(path, RTLD_NOW);
+		argc--;
+		argv++;
+	}
 	wait_if_told(&argc, &argv);
 	mode = argc > 1 ? argv[1] : "";
 
-	library = dlopen(path, RTLD_NOW);
+	if (!library)
+		library = dlopen(path, RTLD_NOW);
 	if (!library)
 		return 99;
 	if (!strcmp(mode, "toy"))

@@ -50,16 +50,9 @@ static void *be_busy(void *name)
 /* Both threads are on the last CPU that is allowed, and never sleep. */
 static void compete(int ms)
 {
-	cpu_set_t allowed, last;
 	pthread_t left, right;
-	int cpu = CPU_SETSIZE - 1;
 
-	must(sched_getaffinity(0, sizeof(allowed), &allowed));
-	while (!CPU_ISSET(cpu, &allowed))
-		cpu--;
-	CPU_ZERO(&last);
-	CPU_SET(cpu, &last);
-	must(sched_setaffinity(0, sizeof(last), &last));
+	keep_to_one_cpu();
 	must(setpriority(PRIO_PROCESS, 0, NICENESS));
 	compete_until = now(CLOCK_MONOTONIC) + ms * 1000000LL;
 	left = start_thread(be_busy, "left");
