@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use crossbeam_channel::Sender;
 use lookback_schemas::manifest::{self, End, Filters, Host, Manifest, Symbols, Unwinding};
+use lookback_schemas::symbols::kallsyms::Kallsyms;
 use lookback_schemas::{FORMAT_VERSION, TableId};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -158,6 +159,7 @@ pub fn record(args: &Args) -> Result<u8> {
     let recorded = recording.began.elapsed();
     let mut unfinished = Unfinished::new(places.spans.clone());
     attached.iter().for_each(|(tracer, tracing)| unfinished.watch(tracer.tables, tracing.object()));
+    let kernel = kernel.and_then(symbols::Earlier::names);
     drop(attached);
     drop(following);
     // It may have called exec since it was looked at last.
@@ -320,7 +322,7 @@ impl Ended {
 /// How frames are named.
 struct Naming {
     /// What the kernel's code was called when the programs were attached.
-    kernel: Option<symbols::Earlier>,
+    kernel: Option<Kallsyms>,
     /// Whether the recording gets copies of their files.
     keep: bool,
     /// Whether to say which files did not tell all.

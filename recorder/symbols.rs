@@ -31,15 +31,21 @@ impl Earlier {
     pub fn read() -> Earlier {
         Earlier(std::thread::spawn(|| Kallsyms::now().ok()))
     }
+
+    /// Waits for them. Until then the programs must stay: what is not in the list would be named after its
+    /// neighbour.
+    pub fn names(self) -> Option<Kallsyms> {
+        self.0.join().ok().flatten()
+    }
 }
 
 /// Resolves the frames, as far as their files can be found; gives also those files, by build id.
-pub fn resolve(frames: &Frames, earlier: Option<Earlier>) -> (Resolved, BTreeMap<String, Found>) {
+pub fn resolve(frames: &Frames, earlier: Option<Kallsyms>) -> (Resolved, BTreeMap<String, Found>) {
     let mut files = Files::new(&frames.binaries);
     let mut resolved = symbols::resolve(&frames.frames, &mut files, LIMITS);
     if frames.frames.iter().any(|frame| frame.kernel) {
         let mut kernel = Kallsyms::now().unwrap_or_default();
-        if let Some(earlier) = earlier.and_then(|earlier| earlier.0.join().ok().flatten()) {
+        if let Some(earlier) = earlier {
             kernel.add_programs_of(earlier);
         }
         resolved.symbols.extend(symbols::resolve_kernel(&frames.frames, &kernel));

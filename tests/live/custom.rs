@@ -14,7 +14,7 @@ use super::shop::{
 use super::sites::Stacks;
 use super::{alone, has_tracefs, shared};
 use crate::recording::{RECORD, Record, Recorded, is_absent};
-use crate::running::{Ended, in_vm, run, wait_for};
+use crate::running::{Ended, in_vm, kernel_version, run, wait_for};
 use crate::workload::{self, Fact, facts};
 
 /// A probe on a function of the program.
@@ -572,9 +572,12 @@ fn functions_of_the_kernel_are_probed() {
         check_writes(&recorded, &output, "write", write_call);
         check_results(&recorded, &output, "written");
         let stacks = Stacks::read(&recorded);
+        // In 7.3 the frame of a function is missing that a trampoline calls, for the sake of fexit.
+        let seen =
+            if enter == "fentry" && kernel_version() >= (7, 0) { "syscall" } else { "write" };
         for hit in hits(&recorded, "write") {
             let kernel = stacks.names(hit.kernel_stack.expect("a stack of the kernel"));
-            assert!(kernel.iter().any(|name| name.contains("write")), "{kernel:?}");
+            assert!(kernel.iter().any(|name| name.contains(seen)), "{kernel:?}");
             assert!(hit.stack.is_some());
         }
     }
