@@ -19,7 +19,6 @@ use lookback_schemas::{TableId, manifest};
 use crate::render::{escaped, thousands};
 use crate::repair::check_at_rest;
 use crate::symbolize::binaries::{Places, PlacesArgs};
-use crate::symbolize::frames;
 
 /// Shown below the help.
 pub const EXAMPLE: &str = "Example:\n  analyze bundle web1.lookback -o web1.tar.zst\n\nElsewhere:\n  tar -xf web1.tar.zst\n  \
@@ -57,7 +56,7 @@ pub fn run(args: &BundleArgs) -> anyhow::Result<()> {
         bail!("{} is a directory", output.display());
     }
     let mut places = Places::new(&args.places, &recording, None);
-    let files = symbols::files(&frames(&recording)?, &mut places);
+    let files = symbols::files(&recording.frames()?, &mut places);
     let new = {
         let mut new = output.clone().into_os_string();
         new.push(".new");

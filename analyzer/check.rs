@@ -28,7 +28,7 @@ use crate::cli::{Source, SourceArgs};
 use crate::losses::missing;
 use crate::processes::known;
 use crate::render::{Column, Format, OutputArgs, Value, thousands};
-use crate::window::{WindowArgs, timed};
+use crate::window::{Span, WindowArgs, timed};
 
 /// Shown below the help.
 pub const EXAMPLE: &str = "Example:\n  analyze check web1.lookback && echo whole\n\nThe exit status \
@@ -131,7 +131,8 @@ const SLACK: i64 = 2_000_000_000;
 
 impl<'a> Check<'a> {
     fn new(source: &'a Source) -> Check<'a> {
-        let span = source.window.span;
+        // What took long may have begun before what is kept.
+        let span = Span { start: source.recording.manifest().started, ..source.window.span };
         Check {
             source,
             findings: Vec::new(),
@@ -452,8 +453,11 @@ impl<'a> Check<'a> {
                 continue;
             };
             let found = self.rows.get(&table).copied().unwrap_or(0);
-            // While it runs, the manifest is behind the tables.
-            let fits = if ended { found == total.rows } else { found >= total.rows };
+            // While it runs, the manifest is behind the tables, also with what was discarded.
+            let fits = match ended {
+                true => found == total.rows,
+                false => found >= total.rows || self.source.recording.manifest().kept.is_some(),
+            };
             if !fits && !self.damaged.contains(&table) {
                 let what = format!(
                     "says that table `{name}` has {} rows, but it has {}",

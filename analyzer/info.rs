@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use lookback_schemas::TableId;
-use lookback_schemas::manifest::{Manifest, Probe, Symbols};
+use lookback_schemas::manifest::{Manifest, Probe, Stopped, Symbols};
 
 use crate::cli::{Source, SourceArgs};
 use crate::losses::{Missing, missing};
@@ -132,6 +132,31 @@ fn facts(source: &Source, manifest: &Manifest) -> Vec<(&'static str, String)> {
     }
     let span = source.window.span;
     let time = |ns| crate::render::utc(ns);
+    if let Some(snapshot) = &manifest.snapshot_of {
+        let (of, why, at) = (&snapshot.directory, &snapshot.why, time(snapshot.at));
+        facts.push(("snapshot", format!("of {of}, at {at}: {why}")));
+    }
+    for snapshot in &manifest.snapshots {
+        let (at, why) = (time(snapshot.at), &snapshot.why);
+        facts.push(("snapshot", format!("{}, at {at}: {why}", snapshot.directory)));
+    }
+    for stopped in &manifest.stopped {
+        let until = stopped.until.map_or_else(|| "the end".to_owned(), time);
+        let Stopped { table, from, why, .. } = stopped;
+        facts.push(("stopped", format!("{table} from {} to {until}: {why}", time(*from))));
+    }
+    if let Some(kept) = &manifest.kept {
+        let limits = [
+            kept.time.map(|time| format!("{} or more", spoken(time))),
+            kept.bytes.map(|bytes| format!("at most {} bytes", thousands(bytes))),
+        ];
+        let limits: Vec<String> = limits.into_iter().flatten().collect();
+        facts.push(("kept", format!("the newest, {}", limits.join(", "))));
+        facts.push((
+            "recorded",
+            format!("since {}; what is older was discarded", time(manifest.started)),
+        ));
+    }
     facts.push(("began", time(span.start)));
     facts.push(match &manifest.ended {
         Some(end) => {

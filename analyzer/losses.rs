@@ -55,7 +55,8 @@ impl Missing {
                 | Reason::MapFull
                 | Reason::ProgramBusy
                 | Reason::WriteFailed
-                | Reason::ReturnUnwatched,
+                | Reason::ReturnUnwatched
+                | Reason::Stopped,
             ) => What::Events,
             Some(Reason::StackUnreadable) => What::Stacks,
             Some(Reason::Unpaired) => What::Halves,

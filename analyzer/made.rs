@@ -313,7 +313,7 @@ impl Made {
         let rows = self.rows.borrow();
         let totals = rows.iter().map(|(table, rows)| {
             let seen = table.c_struct().map(|_| *rows);
-            (table.name().to_owned(), Total { seen, rows: *rows, lost: 0 })
+            (table.name().to_owned(), Total { seen, rows: *rows, ..Total::default() })
         });
         let probes = self.probes.borrow().clone();
         let alloc = (!probes.is_empty()).then(|| Tracer {

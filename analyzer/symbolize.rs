@@ -60,7 +60,7 @@ pub struct SymbolizeArgs {
 pub fn run(args: &SymbolizeArgs) -> anyhow::Result<()> {
     let recording = Recording::open(&args.recording)?;
     check_at_rest(&recording)?;
-    let frames = frames(&recording)?;
+    let frames = recording.frames()?;
     let old = names(&recording)?;
     let server = debuginfod::Client::new(&debuginfod::servers(&args.debuginfod))?;
     let mut places = Places::new(&args.places, &recording, server);
@@ -102,30 +102,6 @@ fn say_missing(places: &Places) {
 
 /// The names of each frame, by depth.
 type Names = BTreeMap<i64, Vec<Symbol>>;
-
-/// All frames, each once.
-///
-/// # Errors
-/// If the table is damaged.
-pub(crate) fn frames(recording: &Recording) -> Result<Vec<Frame>, Error> {
-    let mut frames = BTreeMap::new();
-    recording.for_each::<Frame, Error>(ALL_TIME, |rows| {
-        for row in 0..rows.id.len() {
-            let id = rows.id.value(row);
-            frames.entry(id).or_insert_with(|| Frame {
-                id,
-                address: rows.address.value(row),
-                return_address: rows.return_address.value(row),
-                kernel: rows.kernel.value(row),
-                module: known!(rows.module, row).map(str::to_owned),
-                build_id: known!(rows.build_id, row).map(str::to_owned),
-                file_offset: known!(rows.file_offset, row),
-            });
-        }
-        Ok(())
-    })?;
-    Ok(frames.into_values().collect())
-}
 
 fn names(recording: &Recording) -> Result<Names, Error> {
     let mut names: BTreeMap<(i64, i32), Symbol> = BTreeMap::new();

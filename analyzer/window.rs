@@ -1,7 +1,8 @@
 //! The part of a recording's time that a report is about.
 //!
 //! A recording spans from when its recorder started to when it ended; where the recorder was
-//! killed, to the last event that reached the disk. `--since` and `--until` choose a part of that.
+//! killed, to the last event that reached the disk. Where only the newest was kept, it spans from
+//! the oldest that is left. `--since` and `--until` choose a part of that.
 //! All times are nanoseconds since the Unix epoch, on the recording's own clock.
 
 use std::ops::Range;
@@ -41,7 +42,7 @@ impl Span {
     #[must_use]
     pub fn of(recording: &Recording) -> Span {
         let manifest = recording.manifest();
-        let start = manifest.started;
+        let start = manifest.kept.as_ref().map_or(manifest.started, |kept| kept.from);
         if let Some(end) = &manifest.ended {
             return Span { start, end: end.at.max(start), ended: true };
         }

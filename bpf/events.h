@@ -33,6 +33,21 @@ struct {
 	__type(value, __u64);
 } counters SEC(".maps");
 
+/* By table: whether its events are only counted, since they are too many for user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, TABLES);
+	__type(key, __u32);
+	__type(value, __u32);
+} stopped SEC(".maps");
+
+static __always_inline bool is_stopped(__u32 table)
+{
+	__u32 *flag = bpf_map_lookup_elem(&stopped, &table);
+
+	return flag && *flag;
+}
+
 static __always_inline __u64 *counter(__u32 table, __u32 what)
 {
 	__u32 index = table * COUNTERS + what;
@@ -78,6 +93,10 @@ static __always_inline void *reserve(__u32 table, __u64 size)
 	struct header *header = NULL;
 
 	count(table, SEEN);
+	if (is_stopped(table)) {
+		count(table, STOPPED);
+		return NULL;
+	}
 	if (ring)
 		header = bpf_ringbuf_reserve(ring, size, 0);
 	if (!header) {
@@ -103,6 +122,10 @@ static __always_inline bool emit(__u32 table, void *record, __u64 size)
 	struct header *header = record;
 	void *ring = this_ring();
 
+	if (is_stopped(table)) {
+		count(table, STOPPED);
+		return false;
+	}
 	header->table = table;
 	header->cpu = bpf_get_smp_processor_id();
 	if (ring && !bpf_ringbuf_output(ring, record, size, wakeup(table)))

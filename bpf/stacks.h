@@ -159,7 +159,7 @@ static __always_inline __s64 kernel_stack(void *ctx, __u32 table)
 	__u32 place;
 	__u64 length;
 
-	stack = scratch(&place);
+	stack = is_stopped(table) ? NULL : scratch(&place);
 	if (!stack)
 		return UNKNOWN_64;
 	length = walked_by_kernel(ctx, stack, 0);
@@ -175,6 +175,8 @@ static __always_inline __s64 user_stack_from(void *ctx, struct task_struct *task
 	__u32 place, i;
 	__u64 length;
 
+	if (is_stopped(walk.table))
+		return UNKNOWN_64;
 	if (!mm || BPF_CORE_READ(task, flags) & (PF_KTHREAD | PF_IO_WORKER | PF_USER_WORKER))
 		return UNKNOWN_64;
 	stack = scratch(&place);

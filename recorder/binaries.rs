@@ -111,7 +111,17 @@ impl Binaries {
         Some(self.of(&identity, mapped))
     }
 
-    /// All that were seen.
+    /// Closes those that nobody refers to.
+    pub fn let_go(&mut self) {
+        let open = &mut self.open;
+        self.known.retain(|_, binary| {
+            let stays = Arc::strong_count(binary) > 1;
+            *open -= usize::from(!stays && binary.file.is_some());
+            stays
+        });
+    }
+
+    /// All that were seen, but for those that were let go.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Binary>> {
         self.known.values()
     }

@@ -4,16 +4,22 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use clap::Parser;
+use clap::{ArgGroup, Parser};
 use lookback_schemas::unwind::Ways;
 
+use crate::chunks::Limits;
 use crate::hooks::Kind;
 use crate::selection::Selection;
+use crate::triggers::Trigger;
 
 /// Record what Linux does now; `analyze` looks back at it later, on any machine.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100, after_help = EXAMPLES)]
+#[command(version, max_term_width = 100, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub struct Args {
+    /// Instead of recording.
+    #[command(subcommand)]
+    pub action: Option<Action>,
+
     /// Stop after this time, such as 60s, 10m or 1h30m. Without it: until Ctrl-C, or until COMMAND
     /// ends.
     #[arg(short, long, value_name = "TIME", value_parser = duration)]
@@ -94,6 +100,15 @@ pub struct Args {
     #[arg(long, value_name = "SIZE")]
     pub buffer: Option<ByteSize>,
 
+    /// Lose events of every tracer when there are too many, for as long as that lasts; else the loudest is stopped
+    /// for a while after some seconds
+    #[arg(long)]
+    pub tolerate_loss: bool,
+
+    /// What is kept of a long recording.
+    #[command(flatten)]
+    pub flight: FlightArgs,
+
     /// Keep copies of the binaries of recorded frames in the recording, up to 512 MiB each and 2 GiB in
     /// all, so that `analyze symbolize` has them on another machine
     #[arg(long)]
@@ -110,6 +125,69 @@ pub struct Args {
     /// Start this command, record it and its descendants, and end when it ends
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
+}
+
+/// What `record` does beside recording.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum Action {
+    /// Make a recording of what a running recorder has kept so far; prints its name
+    Snapshot {
+        /// What is being recorded into
+        #[arg(value_name = "RECORDING")]
+        recording: PathBuf,
+    },
+}
+
+/// What is kept of a long recording, and when it is frozen into a snapshot.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Flight recorder", group(ArgGroup::new("keeping").multiple(true)))]
+pub struct FlightArgs {
+    /// Keep the newest of so much time, and discard what is older
+    #[arg(long, group = "keeping", value_name = "TIME", value_parser = duration)]
+    pub keep: Option<Duration>,
+
+    /// Keep the newest of so many bytes at most, and discard what is older
+    #[arg(long, group = "keeping", value_name = "SIZE", value_parser = keep_size)]
+    pub keep_size: Option<ByteSize>,
+
+    /// Make a snapshot when a row meets this, such as 'runq.wait > 50ms' or 'exit.signal == 11 and exit.comm ==
+    /// "nginx"': columns of docs/tables.md (repeatable)
+    #[arg(long, value_name = "CONDITION", requires = "keeping")]
+    pub trigger: Vec<Trigger>,
+
+    /// What a snapshot has at least of the time before its trigger
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = duration, requires = "trigger")]
+    pub before: Duration,
+
+    /// How long a snapshot waits after its trigger
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration, requires = "trigger")]
+    pub after: Duration,
+
+    /// Make no more snapshots than this for triggers
+    #[arg(long, value_name = "N", default_value_t = 10, requires = "trigger")]
+    pub trigger_count: usize,
+
+    /// Make them no more often
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = duration, requires = "trigger")]
+    pub trigger_every: Duration,
+}
+
+impl FlightArgs {
+    /// What is kept.
+    pub fn limits(&self) -> Limits {
+        Limits { time: self.keep, bytes: self.keep_size.map(|size| size.as_u64()) }
+    }
+}
+
+/// The least that can be kept: a row group of each table takes some KiB.
+const LEAST_KEPT: u64 = 1 << 20;
+
+fn keep_size(text: &str) -> Result<ByteSize, String> {
+    let size: ByteSize = text.parse().map_err(|_| "expected a size such as 2GiB".to_owned())?;
+    if size.as_u64() < LEAST_KEPT {
+        return Err(format!("expected {} or more", ByteSize(LEAST_KEPT)));
+    }
+    Ok(size)
 }
 
 /// How stacks of programs are walked.
@@ -139,6 +217,8 @@ Examples:
   record --duration 60s                     everything on this machine, for a minute
   record --trace profile -- make -j8        where a build spends its time
   record --trace process,signal --pid 4242  what a service and its children do, until Ctrl-C
+  record --keep 10m --trigger 'runq.wait > 50ms'
+                                            for weeks; what led to each long wait is kept
   record --trace gc,runq --span 'answer=uprobe:./srv:answer..uretprobe:./srv:answer' --pid 4242
                                             whether garbage collection makes answers slow
 
@@ -163,8 +243,15 @@ pub fn in_one_line(error: &clap::Error) -> String {
     let mut lines = text.lines().map(str::trim);
     let first = lines.next().unwrap_or_default();
     let first = first.strip_prefix("error: ").unwrap_or(first);
+    let mut first = first.to_owned();
+    if first.ends_with(':') {
+        // What is missing is listed below.
+        for line in lines.by_ref().take_while(|line| !line.is_empty()) {
+            first = format!("{first} {line}");
+        }
+    }
     match lines.find_map(|line| line.strip_prefix("tip: ")) {
         Some(tip) => format!("{first} ({tip})"),
-        None => first.to_owned(),
+        None => first,
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use arrow::record_batch::RecordBatch;
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender};
 use libbpf_rs::{RingBuffer, RingBufferBuilder};
 use lookback_schemas::cell::{RecordBuilder, RowBuilder as _, Source};
 use lookback_schemas::tables::{Loss, clock, loss};
@@ -20,12 +20,16 @@ use lookback_schemas::wire::{Header, Reason};
 use lookback_schemas::{Table as _, TableId};
 use zerocopy::FromBytes as _;
 
+use crate::chunks::Chunk;
 use crate::clocks;
 use crate::mappings::SharedSpaces;
 use crate::maps::Maps;
 use crate::missed::Watched;
+use crate::overload::{self, Load, Overload, Step};
+use crate::progress;
 use crate::stacks::{Frames, Stacks};
-use crate::writer::{Batch, Shared};
+use crate::triggers::{Hit, Triggers};
+use crate::writer::{Batch, Message, Shared, Turn};
 
 /// How often the rings are looked at. At high rates they are half full, and wake us, before that.
 const TICK: Duration = Duration::from_millis(50);
@@ -38,7 +42,6 @@ const BATCH_ROWS: usize = 16 * 1024;
 const TURN: usize = 64 * 1024;
 
 /// What the drain thread works with.
-#[derive(Debug)]
 pub struct Drain {
     /// The rings and counters.
     pub maps: Arc<Maps>,
@@ -47,7 +50,15 @@ pub struct Drain {
     /// When recording began, in the recording's time.
     pub started: i64,
     /// Where batches go.
-    pub writer: Sender<Batch>,
+    pub writer: Sender<Message>,
+    /// Tells that another chunk is to begin.
+    pub turns: Receiver<Begin>,
+    /// Whether each chunk is to be understood alone.
+    pub chunked: bool,
+    /// Whether nothing is stopped when events are too many.
+    pub tolerant: bool,
+    /// What is waited for, and who is told.
+    pub triggers: (Triggers, Sender<Hit>),
     /// What the other threads want to know.
     pub progress: Shared,
     /// The programs, to be asked what the kernel did not run.
@@ -58,6 +69,17 @@ pub struct Drain {
     pub finish: Arc<AtomicBool>,
     /// Records that come after those: user space has made them.
     pub last: Arc<Mutex<Vec<Vec<u8>>>>,
+}
+
+/// What a chunk begins with.
+#[derive(Debug)]
+pub struct Begin {
+    /// The processes that live.
+    pub processes: RecordBatch,
+    /// The cgroups that there are, as records.
+    pub cgroups: Vec<Vec<u8>>,
+    /// Who wants the chunks that are kept then.
+    pub chunks: Option<Sender<Vec<Arc<Chunk>>>>,
 }
 
 impl Drain {
@@ -101,6 +123,14 @@ impl Drain {
             }
             if over {
                 break;
+            }
+            if let Ok(begin) = self.turns.try_recv() {
+                flushed = Instant::now();
+                tables.borrow_mut().flush();
+                losses.note(&mut self, &tables.borrow())?;
+                let kept = self.progress.lock().expect("no thread panicked").kept.0;
+                let unmet = tables.borrow_mut().turn(begin, kept);
+                self.maps.forget_stacks(&unmet);
             }
             if !more {
                 wait(&rings)?;
@@ -162,7 +192,9 @@ struct Tables {
     /// The tables of which the writer has got a part of a row group.
     begun: Vec<bool>,
     stacks: Stacks,
-    writer: Sender<Batch>,
+    writer: Sender<Message>,
+    triggers: (Triggers, Sender<Hit>),
+    chunked: bool,
     /// Records that fit no table. There is none unless a BPF program is wrong.
     unreadable: u64,
 }
@@ -173,8 +205,10 @@ impl Tables {
             epoch: drain.epoch,
             builders: TableId::ALL.iter().map(|table| table.record_builder()).collect(),
             begun: vec![false; TableId::ALL.len()],
-            stacks: Stacks::new(drain.spaces.clone()),
+            stacks: Stacks::new(drain.spaces.clone(), drain.chunked),
             writer: drain.writer.clone(),
+            triggers: drain.triggers.clone(),
+            chunked: drain.chunked,
             unreadable: 0,
         }
     }
@@ -209,8 +243,9 @@ impl Tables {
 
     /// Hands all rows to the writer.
     fn flush(&mut self) {
-        let (frames, stacks) = self.stacks.take();
+        let [frames, symbols, stacks] = self.stacks.take();
         self.send(TableId::Frame, frames);
+        self.send(TableId::Symbol, symbols);
         self.send(TableId::Stack, stacks);
         for index in 0..self.builders.len() {
             let begun = std::mem::take(&mut self.begun[index]);
@@ -223,6 +258,23 @@ impl Tables {
         }
     }
 
+    /// Ends the chunk, of which all rows have been handed over, and begins another. Gives hashes of stacks that
+    /// the BPF programs are to forget.
+    fn turn(&mut self, begin: Begin, kept: usize) -> Vec<i64> {
+        let mut unmet = Vec::new();
+        if self.chunked {
+            // The one that has just ended is not among those that are kept yet.
+            let (names, stacks) = self.stacks.begin_chunk(kept + 1);
+            self.send(TableId::Symbol, names);
+            unmet = stacks;
+        }
+        let turn = Turn { at: clocks::monotonic() + self.epoch, chunks: begin.chunks };
+        self.writer.send(Message::Turn(turn)).expect("the encoder runs as long as this thread");
+        self.send(TableId::Process, begin.processes);
+        begin.cgroups.iter().for_each(|record| self.take(record));
+        unmet
+    }
+
     fn send(&self, table: TableId, rows: RecordBatch) {
         if rows.num_rows() > 0 {
             self.hand_over(Batch { table, rows, more: false });
@@ -230,7 +282,14 @@ impl Tables {
     }
 
     fn hand_over(&self, batch: Batch) {
-        self.writer.send(batch).expect("the encoder runs until the last sender is dropped");
+        let (triggers, hits) = &self.triggers;
+        for hit in triggers.look(&batch) {
+            // Nobody listens any more when the recording ends.
+            let _ = hits.send(hit);
+        }
+        self.writer
+            .send(Message::Rows(batch))
+            .expect("the encoder runs until the last sender is dropped");
     }
 }
 
@@ -238,6 +297,11 @@ impl Tables {
 struct Losses {
     since: i64,
     lost: Vec<Vec<u64>>,
+    /// Per table, what it had seen.
+    seen: Vec<u64>,
+    /// When that was.
+    looked: Instant,
+    overload: Overload,
     /// Per table, how often the kernel did not run its programs.
     missed: Vec<u64>,
 }
@@ -248,6 +312,9 @@ impl Losses {
         Losses {
             since: drain.started,
             lost: vec![Vec::new(); TableId::ALL.len() * Reason::ALL.len()],
+            seen: vec![0; TableId::ALL.len()],
+            looked: Instant::now(),
+            overload: Overload::new(drain.tolerant),
             missed: vec![0; TableId::ALL.len()],
         }
     }
@@ -261,6 +328,7 @@ impl Losses {
             missed[program.table as usize] += program.missed().context("asking a BPF program")?;
         }
         let mut last = self.lost.iter_mut();
+        let mut load = Load { time: self.looked.elapsed(), ..Load::default() };
         for table in TableId::ALL {
             let mut lost_events = 0;
             for reason in Reason::ALL {
@@ -281,6 +349,9 @@ impl Losses {
                     }
                     if reason.loses_the_event() {
                         lost_events += count - before;
+                    }
+                    if reason == Reason::RingFull {
+                        load.overflown += count - before;
                     }
                 }
                 *last = counts;
@@ -303,6 +374,8 @@ impl Losses {
             }
             let seen =
                 drain.maps.counter(*table, 0)?.iter().sum::<u64>() + self.missed[*table as usize];
+            let before = std::mem::replace(&mut self.seen[*table as usize], seen);
+            load.seen.insert(*table, seen - before);
             let mut progress = drain.progress.lock().expect("no thread panicked");
             if seen > 0 {
                 let total = progress.totals.entry(*table).or_default();
@@ -316,6 +389,18 @@ impl Losses {
             }
         }
         self.since = now;
+        self.looked = Instant::now();
+        for step in self.overload.look(&load, self.looked) {
+            let (table, stopped) = match &step {
+                Step::Stop(table, _) => (*table, true),
+                Step::Resume(table) => (*table, false),
+            };
+            drain.maps.stop(table, stopped)?;
+            let mut progress = drain.progress.lock().expect("no thread panicked");
+            overload::note(&step, now, &mut progress.stopped);
+            drop(progress);
+            progress::overload(&step);
+        }
         tables.send(Loss::ID, rows.finish());
         let mut clocks = clock::Builder::default();
         clocks.append(&clocks::reading(drain.epoch), &Default::default());

@@ -135,7 +135,7 @@ impl Jit {
     }
 
     /// Looks a last time; gives the names.
-    pub fn finish(self) -> Vec<Symbol> {
+    pub fn finish(mut self) -> Vec<Symbol> {
         self.shared.lock().finish = true;
         self.shared.wake.notify_all();
         let until = Instant::now() + PATIENCE;
@@ -144,6 +144,11 @@ impl Jit {
         {
             std::thread::sleep(Duration::from_millis(2));
         }
+        self.take()
+    }
+
+    /// The names that were found since they were last taken.
+    pub fn take(&mut self) -> Vec<Symbol> {
         std::mem::take(&mut self.shared.lock().named).into_values().collect()
     }
 }

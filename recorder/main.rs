@@ -7,6 +7,7 @@
 
 mod allocators;
 mod binaries;
+mod chunks;
 mod cli;
 mod clocks;
 mod code_events;
@@ -15,6 +16,8 @@ mod cures;
 mod custom;
 mod drain;
 mod finder;
+mod flight;
+mod freeze;
 mod hooks;
 mod jit;
 mod keep;
@@ -25,6 +28,7 @@ mod maps;
 mod missed;
 mod new_code;
 mod output;
+mod overload;
 mod perf_map;
 mod places;
 mod privileges;
@@ -40,6 +44,7 @@ mod stacks;
 mod symbols;
 mod targets;
 mod tracers;
+mod triggers;
 mod types;
 mod unfinished;
 mod unwind;
@@ -67,10 +72,14 @@ fn main() -> ExitCode {
         // --help and --version.
         Err(error) => error.exit(),
     };
-    let result = match &args.list_probes {
-        Some(pattern) => custom::list::list(&args, pattern),
-        None if args.list => list::list(&args),
-        None => session::record(&args),
+    let result = match (&args.action, &args.list_probes) {
+        (Some(cli::Action::Snapshot { recording }), _) => flight::ask(recording).map(|made| {
+            println!("{}", made.display());
+            0
+        }),
+        (None, Some(pattern)) => custom::list::list(&args, pattern),
+        (None, None) if args.list => list::list(&args),
+        (None, None) => session::record(&args),
     };
     match result {
         Ok(status) => ExitCode::from(status),

@@ -276,6 +276,11 @@ impl AddressSpaces {
         self.binaries.at(path)
     }
 
+    /// Lets go of files that no process has mapped and nothing else refers to.
+    pub fn let_go(&mut self) {
+        self.binaries.let_go();
+    }
+
     /// All files that were seen.
     pub fn binaries(&self) -> Vec<Arc<Binary>> {
         self.binaries.all().cloned().collect()

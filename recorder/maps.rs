@@ -55,6 +55,7 @@ pub struct Maps {
     counters: MapHandle,
     targets: MapHandle,
     stacks_seen: MapHandle,
+    stopped: MapHandle,
     denied: MapHandle,
     weights: MapHandle,
     code_changes: MapHandle,
@@ -95,6 +96,7 @@ impl Maps {
             counters: map(MapType::PercpuArray, "counters", 4, 8, counters, None)?,
             targets: map(MapType::Hash, "targets", 4, 1, TARGETS, None)?,
             stacks_seen: map(MapType::Hash, "stacks_seen", 8, 1, STACKS, None)?,
+            stopped: map(MapType::Array, "stopped", 4, 4, TableId::ALL.len() as u32, None)?,
             denied: map(MapType::Hash, "denied", size_of::<Denied>() as u32, 1, DENIED, None)?,
             weights: map(MapType::Array, "weights", 4, 8, WEIGHTS as u32, None)?,
             code_changes: map(MapType::Array, "code_changes", 4, 8, 2, None)?,
@@ -115,6 +117,7 @@ impl Maps {
                 "counters" => &self.counters,
                 "targets" => &self.targets,
                 "stacks_seen" => &self.stacks_seen,
+                "stopped" => &self.stopped,
                 "denied" => &self.denied,
                 "weights" => &self.weights,
                 "code_changes" => &self.code_changes,
@@ -227,6 +230,25 @@ impl Maps {
                 let _ = self.targets.delete(&pid.to_ne_bytes());
             }
         }
+    }
+
+    /// Has stacks with these hashes sent again when they are met.
+    pub fn forget_stacks(&self, hashes: &[i64]) {
+        for hash in hashes {
+            // One that did not fit into the map is sent each time anyway.
+            let _ = self.stacks_seen.delete(&hash.to_ne_bytes());
+        }
+    }
+
+    /// Has events of a table only counted, or recorded again.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn stop(&self, table: TableId, stopped: bool) -> Result<()> {
+        let (key, value) = (table as u32, u32::from(stopped));
+        self.stopped
+            .update(&key.to_ne_bytes(), &value.to_ne_bytes(), MapFlags::ANY)
+            .with_context(|| format!("cannot stop or start table {}", table.name()))
     }
 
     /// Whether there is still anything to record.

@@ -32,6 +32,15 @@ pub fn directory(wanted: Option<&Path>) -> Result<PathBuf> {
     Ok(directory)
 }
 
+/// Creates a table's folder, if it is not there yet.
+///
+/// # Errors
+/// If it cannot be created.
+pub fn create_folder(folder: &Path) -> Result<()> {
+    let created = DirBuilder::new().mode(0o700).recursive(true).create(folder);
+    created.with_context(|| format!("cannot create {}", folder.display()))
+}
+
 /// Creates the directory, for its owner alone: recordings hold command lines.
 ///
 /// # Errors

@@ -10,6 +10,7 @@ use lookback_schemas::TableId;
 
 use crate::hooks::Tracer;
 use crate::keep::LeftOut;
+use crate::overload::Step;
 use crate::writer::Progress;
 
 /// The live line.
@@ -89,6 +90,17 @@ pub fn not_kept(left_out: &[LeftOut]) {
     for (path, why) in left_out {
         let path = path.to_string_lossy();
         eprintln!("record: not kept: {}: {}", path.escape_debug(), why.escape_debug());
+    }
+}
+
+/// Tells at once that a table is stopped, or recorded again.
+pub fn overload(step: &Step) {
+    match step {
+        Step::Stop(table, why) => eprintln!(
+            "record: too much to record ({why}): events of `{}` are only counted for a while; --tolerate-loss goes on",
+            table.name()
+        ),
+        Step::Resume(table) => eprintln!("record: events of `{}` are recorded again", table.name()),
     }
 }
 

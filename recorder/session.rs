@@ -12,8 +12,10 @@ use anyhow::{Context as _, Result, bail};
 use crossbeam_channel::Sender;
 use lookback_schemas::manifest::{self, End, Filters, Host, Manifest, Symbols, Unwinding};
 use lookback_schemas::symbols::kallsyms::Kallsyms;
+use lookback_schemas::tables::Frame;
+use lookback_schemas::wire::Settings;
 use lookback_schemas::{FORMAT_VERSION, TableId};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use crate::cli::{Args, Unwind};
@@ -21,6 +23,7 @@ use crate::code_events::CodeEvents;
 use crate::command::{self, Running, Stopped, Waiting};
 use crate::drain::Drain;
 use crate::finder::Newcomers;
+use crate::flight::{Ends, Flight, Of};
 use crate::hooks::{Attached, Environment, Tracer, attach};
 use crate::mappings::{AddressSpaces, SharedSpaces};
 use crate::maps::Maps;
@@ -31,10 +34,11 @@ use crate::probes::files::{self, CodeFile};
 use crate::progress::{self, Line};
 use crate::stacks::Frames;
 use crate::tracers::Choice;
+use crate::triggers::Triggers;
 use crate::types::Types;
 use crate::unfinished::Unfinished;
 use crate::unwind::Unwinder;
-use crate::writer::{Batch, Progress, Shared, Writer};
+use crate::writer::{Batch, Destination, Message, Progress, Shared, Turn, Writer};
 use crate::{clocks, hooks, keep, lacks, output, privileges, snapshot, symbols, targets, tracers};
 
 /// How often the main thread looks at what has happened.
@@ -57,7 +61,7 @@ pub fn record(args: &Args) -> Result<u8> {
     privileges::check()?;
     let types = Types::find(args.btf.as_deref())?;
     // From here on Ctrl-C ends the recording, and not this process.
-    let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot handle signals")?;
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1]).context("cannot handle signals")?;
 
     let (maps, ring_bytes) = Maps::create(args.buffer.map(|size| size.as_u64()))?;
     let maps = Arc::new(maps);
@@ -121,11 +125,22 @@ pub fn record(args: &Args) -> Result<u8> {
     let manifest = begin(&directory, args, reports, began)?;
     let tracings = attached.iter_mut().map(|(_, tracing)| tracing).chain(&mut following);
     let programs = tracings.flat_map(|tracing| std::mem::take(&mut tracing.programs)).collect();
+    let (flight, ends) = Flight::new(&args.flight);
+    let triggers = Triggers::new(args.flight.trigger.clone());
     let mut recording = Recording::start(
         directory,
         manifest,
         Arc::clone(&maps),
-        Sources { programs, spaces, unwinder },
+        Sources {
+            programs,
+            spaces,
+            unwinder,
+            settings,
+            flight,
+            ends,
+            triggers,
+            tolerant: args.tolerate_loss,
+        },
     )?;
     let present = snapshot::processes(recording.manifest.epoch, &maps, &settings);
     recording.send(TableId::Process, present);
@@ -334,6 +349,11 @@ struct Sources {
     programs: Vec<Watched>,
     spaces: SharedSpaces,
     unwinder: Option<Unwinder>,
+    settings: Settings,
+    flight: Flight,
+    ends: Ends,
+    triggers: Triggers,
+    tolerant: bool,
 }
 
 /// A recording that is being made: the threads and what they write to.
@@ -348,8 +368,11 @@ struct Recording {
     /// Until it is waited for.
     drain: Option<JoinHandle<Result<Frames>>>,
     unwinder: Option<Unwinder>,
+    settings: Settings,
+    spaces: SharedSpaces,
+    flight: Flight,
     writer: Writer,
-    batches: Sender<Batch>,
+    batches: Sender<Message>,
 }
 
 impl Recording {
@@ -357,21 +380,28 @@ impl Recording {
         directory: PathBuf,
         manifest: Manifest,
         maps: Arc<Maps>,
-        Sources { programs, spaces, unwinder }: Sources,
+        Sources { programs, spaces, unwinder, settings, flight, ends, triggers, tolerant }: Sources,
     ) -> Result<Recording> {
         let progress = Arc::new(Mutex::new(Progress::default()));
         let finish = Arc::new(AtomicBool::new(false));
         let epoch = manifest.epoch;
-        let (writer, batches) = Writer::start(&directory, epoch, &progress);
+        let limits = flight.limits();
+        let started = manifest.started;
+        let destination = Destination { directory: &directory, epoch, started, limits };
+        let (writer, batches) = Writer::start(&destination, &progress);
         let last = Arc::default();
         let drain = Drain {
             maps: Arc::clone(&maps),
             epoch,
             started: manifest.started,
             writer: batches.clone(),
+            turns: ends.turns,
+            chunked: limits.discard(),
+            tolerant,
+            triggers: (triggers, ends.hits),
             progress: Arc::clone(&progress),
             programs,
-            spaces,
+            spaces: spaces.clone(),
             finish: Arc::clone(&finish),
             last: Arc::clone(&last),
         };
@@ -391,6 +421,9 @@ impl Recording {
             last,
             drain,
             unwinder,
+            settings,
+            spaces,
+            flight,
             writer,
             batches,
         })
@@ -399,7 +432,8 @@ impl Recording {
     fn send(&self, table: TableId, rows: arrow::record_batch::RecordBatch) {
         if rows.num_rows() > 0 {
             let batch = Batch { table, rows, more: false };
-            self.batches.send(batch).expect("the encoder runs while a sender is left");
+            let message = Message::Rows(batch);
+            self.batches.send(message).expect("the encoder runs while a sender is left");
         }
     }
 
@@ -407,7 +441,9 @@ impl Recording {
     fn watch(&mut self, mut until: Until<'_>, signals: &mut Signals, line: &mut Line) -> Ended {
         let mut written = Instant::now();
         loop {
-            if let Some(signal) = signals.pending().next() {
+            let arrived: Vec<i32> = signals.pending().collect();
+            let asked = arrived.contains(&SIGUSR1);
+            if let Some(signal) = arrived.into_iter().find(|signal| *signal != SIGUSR1) {
                 if let Some(command) = &until.command {
                     command.signal(signal);
                 }
@@ -435,7 +471,11 @@ impl Recording {
                 return Ended::Failed(error);
             }
             line.update(&progress);
-            if written.elapsed() >= MANIFEST {
+            let changed = match self.fly(asked) {
+                Ok(changed) => changed,
+                Err(error) => return Ended::Failed(format!("{error:#}")),
+            };
+            if changed || written.elapsed() >= MANIFEST {
                 written = Instant::now();
                 if let Some(maps) = until.targets {
                     maps.forget_gone();
@@ -471,10 +511,16 @@ impl Recording {
             Some(Err(panic)) => std::panic::resume_unwind(panic),
             None => Ok(Frames::default()),
         };
-        let (frames, mut failed) = match frames {
+        let (mut frames, mut failed) = match frames {
             Ok(frames) => (frames, None),
             Err(error) => (Frames::default(), Some(format!("{error:#}"))),
         };
+        if self.flight.chunked() {
+            match self.land() {
+                Ok(kept) => frames.frames = kept,
+                Err(error) => _ = failed.get_or_insert_with(|| format!("{error:#}")),
+            }
+        }
         if let Some(told) = self.unwinder.take().map(Unwinder::finish) {
             let asked = self.manifest.unwinding.take().map(|told| told.asked).unwrap_or_default();
             self.manifest.unwinding = Some(Unwinding { asked, ..told });
@@ -498,6 +544,8 @@ impl Recording {
         };
         manifest.ended = Some(End { at, why: ended.name().to_owned(), error });
         manifest.totals = totals(&progress);
+        manifest.recorder_pid = None;
+        manifest.stopped.clone_from(&progress.stopped);
         manifest.write(&directory, true)?;
         if let Some(error) = failed {
             bail!("the recording is incomplete: {error}");
@@ -509,9 +557,10 @@ impl Recording {
     fn resolve_symbols(&self, frames: Frames, naming: Naming, signals: &mut Signals) -> Symbols {
         // They stay open until they are copied.
         let binaries = frames.binaries.clone();
+        let mut enough = || signals.pending().any(|signal| signal != SIGUSR1);
         let thread = std::thread::spawn(move || symbols::resolve(&frames, naming.kernel));
         while !thread.is_finished() {
-            if signals.pending().next().is_some() {
+            if enough() {
                 if naming.keep {
                     eprintln!("record: binaries are not kept: there was no time to find them");
                 }
@@ -526,7 +575,6 @@ impl Recording {
                 }
                 self.send(TableId::Symbol, resolved.rows());
                 if naming.keep {
-                    let enough = || signals.pending().next().is_some();
                     progress::not_kept(&keep::copy(&self.directory, files, enough));
                 }
                 drop(binaries);
@@ -536,12 +584,49 @@ impl Recording {
         }
     }
 
+    /// Ends the chunk if that is due, and makes snapshots. Gives whether the manifest has changed.
+    fn fly(&mut self, asked: bool) -> Result<bool> {
+        if asked {
+            self.flight.ask(&self.manifest);
+        }
+        let progress = self.progress();
+        let of = Of {
+            directory: &self.directory,
+            maps: &self.maps,
+            settings: &self.settings,
+            spaces: &self.spaces,
+        };
+        self.flight.look(of, &mut self.manifest, &progress)
+    }
+
+    /// Ends the last chunk, and makes the snapshot that is still wanted. Gives the frames of what is kept: most of
+    /// them have been forgotten.
+    fn land(&mut self) -> Result<Vec<Frame>> {
+        let (tell, told) = crossbeam_channel::bounded(1);
+        let at = clocks::monotonic() + self.manifest.epoch;
+        let turn = Message::Turn(Turn { at, chunks: Some(tell) });
+        self.batches.send(turn).expect("the encoder runs while a sender is left");
+        let chunks = told.recv().context("the encoder stopped")?;
+        let of = Of {
+            directory: &self.directory,
+            maps: &self.maps,
+            settings: &self.settings,
+            spaces: &self.spaces,
+        };
+        self.flight.finish(of, &mut self.manifest, chunks);
+        self.write_manifest(false)?;
+        Ok(lookback_schemas::recording::Recording::open(&self.directory)?.frames()?)
+    }
+
     fn progress(&self) -> Progress {
         self.progress.lock().expect("no thread panicked").clone()
     }
 
     fn write_manifest(&mut self, durable: bool) -> Result<()> {
-        self.manifest.totals = totals(&self.progress());
+        let progress = self.progress();
+        self.manifest.totals = totals(&progress);
+        self.manifest.stopped.clone_from(&progress.stopped);
+        self.manifest.kept = self.flight.kept(&progress, self.manifest.started);
         self.manifest.write(&self.directory, durable)?;
         Ok(())
     }
@@ -591,6 +676,11 @@ fn new_manifest(args: &Args, tracers: Vec<manifest::Tracer>, began: i64) -> Mani
             ..Unwinding::default()
         }),
         symbols: Symbols::Pending,
+        kept: None,
+        recorder_pid: Some(std::process::id() as i32),
+        snapshots: Vec::new(),
+        stopped: Vec::new(),
+        snapshot_of: None,
     }
 }
 

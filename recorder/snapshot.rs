@@ -17,6 +17,7 @@ pub fn processes(epoch: i64, maps: &Maps, settings: &Settings) -> RecordBatch {
     let mut rows = process::Builder::default();
     let Ok(processes) = procfs::process::all_processes() else { return rows.finish() };
     let root = targets::cgroup_root();
+    let own = std::env::current_exe().ok().map(|path| path.to_string_lossy().into_owned());
     let clocks = clocks::reading(epoch);
     let boot = clocks.ts - clocks.boottime;
     // One that ends while it is looked at leaves no row.
@@ -28,7 +29,7 @@ pub fn processes(epoch: i64, maps: &Maps, settings: &Settings) -> RecordBatch {
         }
         let folder = cgroup_folder(&process, root.as_deref());
         let Some(mut row) = row(&process, boot, folder.as_deref()) else { continue };
-        if row.ppid == settings.own_pid {
+        if row.ppid == settings.own_pid && row.exe == own {
             // The command that waits to be let go: still a copy of this program.
             (row.comm, row.exe, row.argv) = (None, None, None);
         }
@@ -37,6 +38,11 @@ pub fn processes(epoch: i64, maps: &Maps, settings: &Settings) -> RecordBatch {
         }
     }
     rows.finish()
+}
+
+/// No processes.
+pub fn none() -> RecordBatch {
+    process::Builder::default().finish()
 }
 
 /// The tests of `bpf/filter.h`, but for targets.

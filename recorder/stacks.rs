@@ -4,14 +4,18 @@
 //! when a stack is first seen, each of its frames becomes a place in a file, of which the build id is told
 //! ([`mappings`](crate::mappings)). Frames are numbered, and the same place has the same number in every
 //! process.
+//!
+//! A stack is stored once. Where only the newest [chunks](crate::chunks) of a recording are kept, that is once
+//! in each chunk that refers to it: so what is still in use is remembered, and stored again, with its frames,
+//! when it is met in another chunk; the rest is forgotten.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
-use lookback_schemas::cell::{RowBuilder, StackNumbers};
+use lookback_schemas::cell::{Forgotten, RowBuilder, StackNumbers};
 use lookback_schemas::symbols::elf::hex;
-use lookback_schemas::tables::{Exec, Exit, Frame, Stack, Symbol, frame, stack};
+use lookback_schemas::tables::{Exec, Exit, Frame, Stack, Symbol, frame, stack, symbol};
 use lookback_schemas::unwind::Shape;
 use lookback_schemas::wire::RawStack;
 use zerocopy::FromBytes as _;
@@ -24,14 +28,41 @@ use crate::mappings::SharedSpaces;
 #[derive(Default)]
 pub struct Stacks {
     numbers: StackNumbers,
-    /// The stacks that are stored, by number.
+    /// The stacks that are stored in this chunk, by number.
     stored: HashSet<i64>,
-    frames: Vec<Frame>,
+    frames: HashMap<i64, Known>,
     ids: HashMap<Place, i64>,
+    /// How many frames have a number.
+    numbered: i64,
+    /// Where the recording consists of chunks.
+    chunks: Option<Chunks>,
     spaces: SharedSpaces,
     jit: Jit,
     stack_rows: stack::Builder,
     frame_rows: frame::Builder,
+    symbol_rows: symbol::Builder,
+}
+
+/// What is remembered for later chunks.
+#[derive(Default)]
+struct Chunks {
+    /// The one that is being written.
+    current: u32,
+    /// Stacks that are in use, by number.
+    stacks: HashMap<i64, Stack>,
+    /// The files of each chunk's frames, since the oldest that is kept: they must stay open for their names.
+    binaries: VecDeque<Vec<Arc<Binary>>>,
+}
+
+/// A frame that has a number.
+struct Known {
+    frame: Frame,
+    /// Its file.
+    binary: Option<Arc<Binary>>,
+    /// Its name, if it lies in code that its process has made.
+    made: Option<Symbol>,
+    /// The chunk in which it was last stored.
+    chunk: u32,
 }
 
 /// What makes two frames the same.
@@ -54,9 +85,9 @@ pub struct Frames {
 }
 
 impl Stacks {
-    /// For processes that have mapped this.
-    pub fn new(spaces: SharedSpaces) -> Stacks {
-        Stacks { spaces, ..Stacks::default() }
+    /// For processes that have mapped this; `chunked` if the recording consists of chunks.
+    pub fn new(spaces: SharedSpaces, chunked: bool) -> Stacks {
+        Stacks { spaces, chunks: chunked.then(Chunks::default), ..Stacks::default() }
     }
 
     /// Takes note of what has been mapped meanwhile.
@@ -97,7 +128,7 @@ impl Stacks {
             })
             .collect();
         // What is no frame pointer may lead to a zero too, but hardly through code only.
-        let in_code = frames.iter().all(|frame| self.frames[*frame as usize - 1].module.is_some());
+        let in_code = frames.iter().all(|id| self.frames[id].frame.module.is_some());
         let row = Stack {
             ts: raw.ts.0 + epoch,
             id,
@@ -107,7 +138,58 @@ impl Stacks {
             walked: pid.and_then(|_| walked(shape)).map(str::to_owned),
             complete: pid.map(|_| Shape::Complete.is_in(shape) && in_code),
         };
+        self.store(row);
+    }
+
+    fn store(&mut self, row: Stack) {
         self.stack_rows.append(&row, &Default::default());
+        let Some(chunks) = &mut self.chunks else { return };
+        for id in &row.frames {
+            let known = self.frames.get_mut(id).expect("frames are remembered as long as stacks");
+            if known.chunk != chunks.current {
+                known.chunk = chunks.current;
+                self.frame_rows.append(&known.frame, &Default::default());
+                if let Some(name) = &known.made {
+                    self.symbol_rows.append(name, &Default::default());
+                }
+            }
+        }
+        chunks.stacks.insert(row.id, row);
+    }
+
+    /// Ends the chunk, and begins another: gives names of frames that belong into the ended one, and hashes
+    /// that BPF programs are to forget. Binaries are let go that none of the last `kept` chunks has frames of.
+    ///
+    /// The rows of the ended chunk have been taken before.
+    pub fn begin_chunk(&mut self, kept: usize) -> (RecordBatch, Vec<i64>) {
+        let Some(chunks) = &mut self.chunks else { return (self.symbol_rows.finish(), Vec::new()) };
+        for name in self.jit.take() {
+            self.symbol_rows.append(&name, &Default::default());
+            if let Some(known) = self.frames.get_mut(&name.frame) {
+                known.made = Some(name);
+            }
+        }
+        let ended = chunks.current;
+        chunks.current += 1;
+        let Forgotten { unmet, numbers } = self.numbers.begin_chunk();
+        for number in &numbers {
+            chunks.stacks.remove(number);
+        }
+        let of_ended = self.frames.values().filter(|known| known.chunk == ended);
+        let mut binaries: Vec<Arc<Binary>> =
+            of_ended.filter_map(|known| known.binary.clone()).collect();
+        binaries.sort_by_key(Arc::as_ptr);
+        binaries.dedup_by_key(|binary| Arc::as_ptr(binary));
+        chunks.binaries.push_back(binaries);
+        while chunks.binaries.len() > kept {
+            chunks.binaries.pop_front();
+        }
+        // A stack that is remembered was met in the last two chunks, and its frames were stored with it.
+        self.frames.retain(|_, known| known.chunk + 1 >= ended);
+        self.ids.retain(|_, id| self.frames.contains_key(id));
+        self.stored.clear();
+        self.spaces.with(|spaces| spaces.let_go());
+        (self.symbol_rows.finish(), unmet)
     }
 
     /// Takes note of an exec: a new memory map.
@@ -127,20 +209,31 @@ impl Stacks {
         }
     }
 
-    /// The new rows of `stack` and `frame`. Frames come first: a stack without its frames would
+    /// The new rows of `frame`, `symbol` and `stack`. Frames come first: a stack without its frames would
     /// point nowhere if the recorder were killed in between.
-    pub fn take(&mut self) -> (RecordBatch, RecordBatch) {
-        (self.frame_rows.finish(), self.stack_rows.finish())
+    pub fn take(&mut self) -> [RecordBatch; 3] {
+        for number in self.numbers.take_again() {
+            let row = self.chunks.as_ref().and_then(|chunks| chunks.stacks.get(&number)).cloned();
+            // One that was sent but did not come is not known here either.
+            if let Some(row) = row
+                && self.stored.insert(number)
+            {
+                self.store(row);
+            }
+        }
+        [self.frame_rows.finish(), self.symbol_rows.finish(), self.stack_rows.finish()]
     }
 
     /// All frames, when the recording is over.
     pub fn finish(self) -> Frames {
         let binaries = self.spaces.with(|spaces| spaces.binaries());
-        Frames { frames: self.frames, binaries, made: self.jit.finish() }
+        let mut frames: Vec<Frame> = self.frames.into_values().map(|known| known.frame).collect();
+        frames.sort_unstable_by_key(|frame| frame.id);
+        Frames { frames, binaries, made: self.jit.finish() }
     }
 
     fn kernel_frame(&mut self, address: i64, returns: bool) -> i64 {
-        self.number(Place::Kernel { address, returns }, |id| Frame {
+        self.number(Place::Kernel { address, returns }, None, |id| Frame {
             id,
             address,
             return_address: returns,
@@ -157,7 +250,7 @@ impl Stacks {
             Some(location) => (Some(location.module), location.offset, location.binary),
             None => (None, None, None),
         };
-        let build_id = binary.and_then(|binary| Some(hex(binary.build_id.as_ref()?)));
+        let build_id = binary.as_ref().and_then(|binary| Some(hex(binary.build_id.as_ref()?)));
         let offset = match (&build_id, &module) {
             (None, Some(module)) if jit::is_memory(module) => None,
             (_, _) => offset,
@@ -171,7 +264,7 @@ impl Stacks {
             }
         };
         let of_no_file = matches!(place, Place::Unknown { .. });
-        let id = self.number(place, |id| Frame {
+        let id = self.number(place, binary, |id| Frame {
             id,
             address,
             return_address: returns,
@@ -180,20 +273,31 @@ impl Stacks {
             build_id,
             file_offset: offset,
         });
-        if of_no_file {
+        if of_no_file && self.frames.get(&id).is_some_and(|known| known.made.is_none()) {
             self.jit.saw(pid, code_at, id);
         }
         id
     }
 
-    fn number(&mut self, place: Place, row: impl FnOnce(i64) -> Frame) -> i64 {
+    fn number(
+        &mut self,
+        place: Place,
+        binary: Option<Arc<Binary>>,
+        row: impl FnOnce(i64) -> Frame,
+    ) -> i64 {
         if let Some(id) = self.ids.get(&place) {
             return *id;
         }
-        let id = self.frames.len() as i64 + 1;
-        let row = row(id);
-        self.frame_rows.append(&row, &Default::default());
-        self.frames.push(row);
+        self.numbered += 1;
+        let id = self.numbered;
+        let frame = row(id);
+        self.frame_rows.append(&frame, &Default::default());
+        let (chunk, binary) = match &self.chunks {
+            Some(chunks) => (chunks.current, binary),
+            // All files stay open anyway.
+            None => (0, None),
+        };
+        self.frames.insert(id, Known { frame, binary, made: None, chunk });
         self.ids.insert(place, id);
         id
     }

@@ -11,18 +11,37 @@ use std::time::Duration;
 
 use arrow::record_batch::RecordBatch;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use lookback_schemas::cell::RowBuilder as _;
-use lookback_schemas::manifest::Total;
+use lookback_schemas::cell::{RowBuilder as _, View as _};
+use lookback_schemas::manifest::{self, Total};
 use lookback_schemas::segment::{Rotation, TableWriter};
 use lookback_schemas::tables::{Loss, loss};
 use lookback_schemas::wire::Reason;
 use lookback_schemas::{Error, TableId};
 
+use crate::chunks::{Chunk, Chunks, Limits};
 use crate::clocks;
 
 /// Batches that may wait for the encoder: at five million rows a second as many as come in 40 ms, and
 /// some 12 MB.
 const QUEUE: usize = 12;
+
+/// What the encoder is told.
+#[derive(Debug)]
+pub enum Message {
+    /// Rows to write.
+    Rows(Batch),
+    /// A chunk has ended.
+    Turn(Turn),
+}
+
+/// The end of a chunk.
+#[derive(Debug)]
+pub struct Turn {
+    /// When, in the recording's time.
+    pub at: i64,
+    /// Who wants the chunks that are kept then.
+    pub chunks: Option<Sender<Vec<Arc<Chunk>>>>,
+}
 
 /// Rows of a table on their way to the disk.
 #[derive(Debug)]
@@ -42,6 +61,12 @@ pub struct Progress {
     pub totals: BTreeMap<TableId, Total>,
     /// Bytes on disk.
     pub bytes: u64,
+    /// Bytes of those that are in the chunk which is being written.
+    pub chunk_bytes: u64,
+    /// How many chunks are kept, and from when on.
+    pub kept: (usize, Option<i64>),
+    /// Tables that were stopped for a while.
+    pub stopped: Vec<manifest::Stopped>,
     /// The first error of the disk; recording ends then.
     pub error: Option<String>,
 }
@@ -56,6 +81,19 @@ impl Progress {
 /// What the threads share. A poisoned lock means that a thread panicked, and so does its user.
 pub type Shared = Arc<Mutex<Progress>>;
 
+/// A recording that the encoder writes.
+#[derive(Debug)]
+pub struct Destination<'a> {
+    /// The recording.
+    pub directory: &'a Path,
+    /// What turns the monotonic clock into the recording's time.
+    pub epoch: i64,
+    /// When recording began, in the recording's time.
+    pub started: i64,
+    /// What is kept.
+    pub limits: Limits,
+}
+
 /// The encoder's thread.
 #[derive(Debug)]
 pub struct Writer {
@@ -63,14 +101,19 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Starts it for a recording in `directory`. It ends when the last sender is dropped.
-    pub fn start(directory: &Path, epoch: i64, progress: &Shared) -> (Writer, Sender<Batch>) {
+    /// Starts it. It ends when the last sender is dropped.
+    pub fn start(destination: &Destination<'_>, progress: &Shared) -> (Writer, Sender<Message>) {
         let (sender, receiver) = bounded(QUEUE);
         let encoder = Encoder {
-            directory: directory.to_owned(),
-            epoch,
+            directory: destination.directory.to_owned(),
+            epoch: destination.epoch,
             tables: BTreeMap::new(),
             failures: BTreeMap::new(),
+            chunks: Chunks::new(destination.limits),
+            began: destination.started,
+            lost: BTreeMap::new(),
+            written: 0,
+            discarded: 0,
             progress: Arc::clone(progress),
         };
         let thread = std::thread::Builder::new()
@@ -94,6 +137,14 @@ struct Encoder {
     tables: BTreeMap<TableId, Output>,
     /// Rows that could not be written, by table, and since when.
     failures: BTreeMap<TableId, (i64, u64)>,
+    chunks: Chunks,
+    /// When this chunk began,
+    began: i64,
+    /// and how many events are missing in it.
+    lost: BTreeMap<TableId, u64>,
+    /// Bytes that had been written when it began, and those of all that were discarded.
+    written: u64,
+    discarded: u64,
     progress: Shared,
 }
 
@@ -104,14 +155,20 @@ struct Output {
     taken: u64,
     /// and those of them that could not be written.
     lost: u64,
+    /// Rows that were written, and discarded since.
+    discarded: u64,
 }
 
 impl Encoder {
-    fn run(mut self, batches: &Receiver<Batch>) {
+    fn run(mut self, messages: &Receiver<Message>) {
         loop {
-            match batches.recv_timeout(Duration::from_secs(1)) {
-                Ok(batch) => self.write(&batch),
-                Err(RecvTimeoutError::Timeout) => self.each_table(TableWriter::rotate_if_old),
+            match messages.recv_timeout(Duration::from_secs(1)) {
+                Ok(Message::Rows(batch)) => self.write(&batch),
+                Ok(Message::Turn(turn)) => self.turn(turn),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.each_table(TableWriter::rotate_if_old);
+                    self.chunks.leave();
+                }
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
@@ -125,7 +182,11 @@ impl Encoder {
             writer: TableWriter::new(&self.directory, *table, Rotation::default()),
             taken: 0,
             lost: 0,
+            discarded: 0,
         });
+        if *table == TableId::Loss {
+            add_losses(&mut self.lost, rows);
+        }
         output.taken += rows.num_rows() as u64;
         let add = if *more { TableWriter::add } else { TableWriter::append };
         let result = add(&mut output.writer, rows);
@@ -137,9 +198,9 @@ impl Encoder {
         let output = self.tables.get_mut(&table).expect("it was written to");
         let mut progress = self.progress.lock().expect("no thread panicked");
         let total = progress.totals.entry(table).or_default();
-        total.rows = output.writer.rows();
+        total.rows = output.writer.rows() - output.discarded;
         if let Err(error) = result {
-            let lost = output.taken - output.lost - total.rows;
+            let lost = output.taken - output.lost - output.writer.rows();
             output.lost += lost;
             total.lost += lost;
             if lost > 0 {
@@ -148,7 +209,47 @@ impl Encoder {
             }
             progress.error.get_or_insert_with(|| error.to_string());
         }
-        progress.bytes = self.tables.values().map(|output| output.writer.bytes()).sum();
+        let written: u64 = self.tables.values().map(|output| output.writer.bytes()).sum();
+        progress.bytes = written.saturating_sub(self.discarded);
+        progress.chunk_bytes = written.saturating_sub(self.written);
+    }
+
+    /// Ends the segments of all tables, and discards what is not to be kept.
+    fn turn(&mut self, Turn { at, chunks }: Turn) {
+        self.each_table(TableWriter::rotate);
+        let ended = self.tables.values_mut().flat_map(|output| output.writer.take_ended());
+        let chunk = Chunk {
+            from: std::mem::replace(&mut self.began, at),
+            until: at,
+            segments: ended.collect(),
+            lost: std::mem::take(&mut self.lost),
+        };
+        let discarded = self.chunks.add(chunk);
+        self.discarded += discarded.bytes;
+        for (table, rows) in &discarded.rows {
+            if let Some(output) = self.tables.get_mut(table) {
+                output.discarded += rows;
+            }
+        }
+        self.each_table(|_| Ok(()));
+        let kept = self.chunks.kept();
+        let mut progress = self.progress.lock().expect("no thread panicked");
+        for (table, rows) in discarded.rows {
+            progress.totals.entry(table).or_default().discarded += rows;
+        }
+        for (table, lost) in discarded.lost {
+            let total = progress.totals.entry(table).or_default();
+            total.lost -= lost;
+            total.discarded += lost;
+        }
+        self.written = progress.bytes + self.discarded;
+        progress.chunk_bytes = 0;
+        progress.kept = (kept.len(), self.chunks.from());
+        drop(progress);
+        if let Some(asker) = chunks {
+            // Who has asked may be gone.
+            let _ = asker.send(kept);
+        }
     }
 
     /// Puts the rows that could not be written into the table of losses; there may be room for that
@@ -171,12 +272,27 @@ impl Encoder {
         }
     }
 
+    /// Takes a step with each table.
     fn each_table(&mut self, step: fn(&mut TableWriter) -> Result<(), Error>) {
         let tables: Vec<TableId> = self.tables.keys().copied().collect();
         for table in tables {
             let result =
                 self.tables.get_mut(&table).map_or(Ok(()), |output| step(&mut output.writer));
             self.note(table, result);
+        }
+    }
+}
+
+/// Adds up the events that a batch of the table `loss` tells to be missing.
+fn add_losses(lost: &mut BTreeMap<TableId, u64>, batch: &RecordBatch) {
+    let Ok(rows) = loss::Columns::view(batch) else { return };
+    for row in 0..batch.num_rows() {
+        let table = TableId::from_name(rows.table.value(row));
+        let reason = Reason::from_name(rows.reason.value(row));
+        if let (Some(table), Some(reason)) = (table, reason)
+            && reason.loses_the_event()
+        {
+            *lost.entry(table).or_default() += rows.count.value(row).cast_unsigned();
         }
     }
 }

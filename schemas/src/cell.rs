@@ -42,12 +42,40 @@ pub struct Source<'a> {
 ///
 /// BPF programs know a stack by a hash. Hashes are random in all 64 bits: such a column costs more
 /// time and space than the rest of its row. Numbers take as many bits as there are stacks.
+///
+/// Where only the newest of a recording is kept, it consists of *chunks*, each of which has the stacks that
+/// its events refer to. So a stack of an earlier chunk that is met again is told
+/// ([`take_again`](StackNumbers::take_again)), and what is not met any more is forgotten
+/// ([`begin_chunk`](StackNumbers::begin_chunk)).
 #[derive(Debug)]
 pub struct StackNumbers {
-    by_hash: RefCell<FxHashMap<i64, i64>>,
+    by_hash: RefCell<FxHashMap<i64, Numbered>>,
+    /// Numbers that were given.
+    given: cell::Cell<i64>,
+    chunk: u32,
+    /// Stacks of earlier chunks that were met in this one.
+    again: RefCell<Vec<i64>>,
     /// Hash and number of stacks that were asked for lately, each where the hash's last bits say: few
     /// stacks are hot. Number 0 is an empty place.
     hot: Box<[cell::Cell<(i64, i64)>]>,
+}
+
+/// A stack that has a number.
+#[derive(Clone, Copy, Debug)]
+struct Numbered {
+    number: i64,
+    /// The chunk in which it was last met.
+    chunk: u32,
+}
+
+/// What is left out when a chunk begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Hashes of stacks that were not met in the chunk before. They keep their numbers for one more chunk,
+    /// since what is on its way may refer to them; BPF programs are to send them again.
+    pub unmet: Vec<i64>,
+    /// Numbers that stand for nothing any more.
+    pub numbers: Vec<i64>,
 }
 
 impl StackNumbers {
@@ -61,19 +89,55 @@ impl StackNumbers {
             (hot, number) if hot == hash.0 && number != 0 => number,
             _ => {
                 let mut by_hash = self.by_hash.borrow_mut();
-                let next = by_hash.len() as i64 + 1;
-                let number = *by_hash.entry(hash.0).or_insert(next);
-                place.set((hash.0, number));
-                number
+                let known = by_hash.entry(hash.0).or_insert_with(|| {
+                    self.given.set(self.given.get() + 1);
+                    Numbered { number: self.given.get(), chunk: self.chunk }
+                });
+                if known.chunk != self.chunk {
+                    known.chunk = self.chunk;
+                    self.again.borrow_mut().push(known.number);
+                }
+                place.set((hash.0, known.number));
+                known.number
             }
         }
+    }
+
+    /// The numbers of stacks of earlier chunks that were met since this was last called.
+    #[must_use]
+    pub fn take_again(&self) -> Vec<i64> {
+        self.again.take()
+    }
+
+    /// Begins a chunk. What was not met in the last two is forgotten.
+    pub fn begin_chunk(&mut self) -> Forgotten {
+        let ended = self.chunk;
+        self.chunk += 1;
+        self.hot.iter().for_each(|place| place.set((0, 0)));
+        let mut forgotten = Forgotten::default();
+        self.by_hash.get_mut().retain(|hash, known| {
+            let stays = known.chunk + 1 >= ended;
+            if !stays {
+                forgotten.numbers.push(known.number);
+            } else if known.chunk < ended {
+                forgotten.unmet.push(*hash);
+            }
+            stays
+        });
+        forgotten
     }
 }
 
 impl Default for StackNumbers {
     fn default() -> Self {
         let hot = vec![cell::Cell::new((0, 0)); Self::HOT].into();
-        StackNumbers { by_hash: RefCell::default(), hot }
+        StackNumbers {
+            by_hash: RefCell::default(),
+            given: cell::Cell::default(),
+            chunk: 0,
+            again: RefCell::default(),
+            hot,
+        }
     }
 }
 
@@ -551,6 +615,26 @@ fn path_of_components(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn stacks_that_are_not_met_are_forgotten_after_two_chunks() {
+        let mut numbers = StackNumbers::default();
+        let [a, b] = [StackHash(77), StackHash(-5)];
+        assert_eq!((numbers.number(a), numbers.number(b), numbers.number(a)), (1, 2, 1));
+        assert!(numbers.take_again().is_empty());
+        assert_eq!(numbers.begin_chunk(), Forgotten::default());
+        // Only `a` is met in the second chunk, and is to be stored again.
+        assert_eq!((numbers.number(a), numbers.number(a)), (1, 1));
+        assert_eq!(numbers.take_again(), vec![1_i64]);
+        assert_eq!(numbers.begin_chunk(), Forgotten { unmet: vec![b.0], numbers: vec![] });
+        // What is on its way still means the same.
+        assert_eq!(numbers.number(b), 2);
+        assert_eq!(numbers.take_again(), vec![2_i64]);
+        assert_eq!(numbers.begin_chunk(), Forgotten { unmet: vec![a.0], numbers: vec![] });
+        assert_eq!(numbers.begin_chunk(), Forgotten { unmet: vec![b.0], numbers: vec![1] });
+        // Numbers are not given twice.
+        assert_eq!(numbers.number(a), 3);
+    }
 
     #[test]
     fn a_path_is_built_from_its_components_upwards() {

@@ -44,6 +44,56 @@ pub struct Manifest {
     pub unwinding: Option<Unwinding>,
     /// What became of the names of frames.
     pub symbols: Symbols,
+    /// What is left of a recording of which only the newest is kept; null where all is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Kept>,
+    /// The process that records; null once it has ended, and in snapshots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorder_pid: Option<i32>,
+    /// The recordings that were made of what was kept, while it went on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub snapshots: Vec<Snapshot>,
+    /// Tables of which nothing was recorded for a while, since events came faster than they could be written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stopped: Vec<Stopped>,
+    /// Of what this is a snapshot, and why it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot_of: Option<Snapshot>,
+}
+
+/// A time in which the events of a table were only counted: see the table `loss`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stopped {
+    /// The table.
+    pub table: String,
+    /// Since when: Unix time in nanoseconds.
+    pub from: i64,
+    /// Until when; null while it lasts.
+    pub until: Option<i64>,
+    /// How many events a second it had, and how many were lost of all tables.
+    pub why: String,
+}
+
+/// What is left of a recording of which the oldest is discarded.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// From when on all events are there: Unix time in nanoseconds. What took longer may have begun before.
+    pub from: i64,
+    /// What is kept at least, in nanoseconds; null where only the size counts.
+    pub time: Option<i64>,
+    /// What is kept at most, in bytes; null where only the time counts.
+    pub bytes: Option<u64>,
+}
+
+/// A recording that was made of what another one had kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// When it was asked for, or the event that was waited for happened: Unix time in nanoseconds.
+    pub at: i64,
+    /// `asked`, or the trigger's text.
+    pub why: String,
+    /// The other recording's folder: of a snapshot the one that it is of, and the other way round.
+    pub directory: String,
 }
 
 /// The recorded machine.
@@ -227,6 +277,15 @@ pub struct Total {
     pub rows: u64,
     /// Events that are missing; see the table `loss`.
     pub lost: u64,
+    /// Events that were recorded, or lost, before the oldest that is kept: they are in neither of the two.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub discarded: u64,
+}
+
+// serde passes what it serializes by reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// By what stacks of programs were walked.

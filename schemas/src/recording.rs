@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use arrow::array::{AsArray as _, BooleanArray};
+use arrow::array::{Array as _, AsArray as _, BooleanArray};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::Int64Type;
 use arrow::record_batch::RecordBatch;
@@ -13,6 +13,7 @@ use parquet::file::statistics::Statistics;
 use crate::cell::View as _;
 use crate::manifest::Manifest;
 use crate::segment::{self, Segment};
+use crate::tables::Frame;
 use crate::{Error, Table, TableId};
 
 /// A recording that was opened.
@@ -89,6 +90,36 @@ impl Recording {
     ) -> Result<(), E> {
         self.scan::<T>(window)
             .for_each(|path, batch| visit(T::Columns::view(&batch).map_err(Error::damaged(path))?))
+    }
+
+    /// All frames, each once, by their numbers.
+    ///
+    /// # Errors
+    /// If the table is damaged.
+    pub fn frames(&self) -> Result<Vec<Frame>, Error> {
+        let mut frames = BTreeMap::new();
+        self.for_each::<Frame, Error>(ALL_TIME, |rows| {
+            for row in 0..rows.id.len() {
+                let id = rows.id.value(row);
+                frames.entry(id).or_insert_with(|| Frame {
+                    id,
+                    address: rows.address.value(row),
+                    return_address: rows.return_address.value(row),
+                    kernel: rows.kernel.value(row),
+                    module: rows.module.is_valid(row).then(|| rows.module.value(row).to_owned()),
+                    build_id: rows
+                        .build_id
+                        .is_valid(row)
+                        .then(|| rows.build_id.value(row).to_owned()),
+                    file_offset: rows
+                        .file_offset
+                        .is_valid(row)
+                        .then(|| rows.file_offset.value(row)),
+                });
+            }
+            Ok(())
+        })?;
+        Ok(frames.into_values().collect())
     }
 }
 

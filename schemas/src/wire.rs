@@ -333,11 +333,14 @@ pub enum Reason {
     /// A call's return was not watched: it might have thrown an exception, which cannot pass a return
     /// probe. So of `operator new` for a gigabyte or more.
     ReturnUnwatched = 7,
+    /// The tracer was stopped for a while: events came faster than they could be written. They are only
+    /// counted then.
+    Stopped = 8,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Reason; 7] = [
+    pub const ALL: [Reason; 8] = [
         Reason::RingFull,
         Reason::MapFull,
         Reason::StackUnreadable,
@@ -345,6 +348,7 @@ impl Reason {
         Reason::WriteFailed,
         Reason::Unpaired,
         Reason::ReturnUnwatched,
+        Reason::Stopped,
     ];
 
     /// The reason as it stands in the recording.
@@ -358,6 +362,7 @@ impl Reason {
             Reason::WriteFailed => "write failed",
             Reason::Unpaired => "unpaired",
             Reason::ReturnUnwatched => "return unwatched",
+            Reason::Stopped => "stopped",
         }
     }
 
@@ -375,7 +380,8 @@ impl Reason {
             | Reason::MapFull
             | Reason::ProgramBusy
             | Reason::WriteFailed
-            | Reason::ReturnUnwatched => true,
+            | Reason::ReturnUnwatched
+            | Reason::Stopped => true,
             Reason::StackUnreadable | Reason::Unpaired => false,
         }
     }
@@ -383,7 +389,7 @@ impl Reason {
 
 /// How many counters each table has in the kernel: the events seen, then one per [`Reason`], rounded
 /// up to a power of two.
-pub const COUNTERS: usize = 8;
+pub const COUNTERS: usize = 16;
 
 /// What a sampled allocation stands for is told by a table of [`WEIGHTS`] values, for sizes that are
 /// multiples of the sampling rate divided by this. See `bpf/alloc.bpf.c`.

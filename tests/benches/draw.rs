@@ -103,7 +103,9 @@ fn repeat(options: &Options, short: &Path, long: &Path) -> Result<()> {
     }
     writer.finish()?;
     let mut manifest = recording.manifest().clone();
-    manifest.totals.insert("sample".to_owned(), Total { seen: Some(rows), rows, lost: 0 });
+    manifest
+        .totals
+        .insert("sample".to_owned(), Total { seen: Some(rows), rows, ..Total::default() });
     if let Some(end) = &mut manifest.ended {
         end.at = now;
     }

@@ -150,7 +150,7 @@ fn make(directory: &Path, options: &Options) -> Result<()> {
         }
     }
     writer.finish()?;
-    let total = Total { seen: Some(options.events), rows: options.events, lost: 0 };
+    let total = Total { seen: Some(options.events), rows: options.events, ..Total::default() };
     let at = START + options.events as i64 * 50;
     let tables = vec!["alloc".to_owned()];
     let manifest = Manifest {

@@ -220,7 +220,7 @@ fn record(directory: &Path, rate: Rate, time: Duration) -> Result<(usize, Made, 
     })?;
     let counted = shared.counted()?;
     let used = subject.finish()?;
-    let Total { seen, rows, lost } = used.total;
+    let Total { seen, rows, lost, .. } = used.total;
     if seen != Some(made.rows)
         || counted.seen != made.rows
         || counted.lost != lost

@@ -15,11 +15,11 @@ use crate::running::{in_vm, is_alive, monotonic, wait_for};
 use crate::workload::fact;
 
 /// A generator that a seed repeats (xorshift).
-struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
     /// Seeded by `LOOKBACK_SEED`, or else by the clock; says which.
-    fn new() -> Random {
+    pub fn new() -> Random {
         let seed = match std::env::var("LOOKBACK_SEED") {
             Ok(seed) => seed.parse().unwrap(),
             Err(_) => SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64 | 1,
@@ -28,7 +28,7 @@ impl Random {
         Random(seed)
     }
 
-    fn between(&mut self, range: std::ops::Range<u64>) -> u64 {
+    pub fn between(&mut self, range: std::ops::Range<u64>) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

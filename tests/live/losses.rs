@@ -10,7 +10,7 @@ use crate::running::in_vm;
 use crate::workload::fact;
 
 /// A ring buffer of one page holds some forty events.
-const SMALLEST: [&str; 2] = ["--buffer", "4096"];
+const SMALLEST: [&str; 3] = ["--buffer", "4096", "--tolerate-loss"];
 
 fn burst() -> u64 {
     if in_vm() { 50_000 } else { 200_000 }

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 pub use read::{Segment, is_decoding, open};
 pub use replace::replace;
-pub use write::{ROW_GROUP_ROWS, Rotation, TableWriter};
+pub use write::{Ended, ROW_GROUP_ROWS, Rotation, TableWriter};
 
 /// The sidecar of a segment.
 #[must_use]

@@ -47,6 +47,19 @@ pub struct TableWriter {
     segments: u32,
     settled_bytes: u64,
     rows: u64,
+    /// Segments that have ended since they were last asked for.
+    ended: Vec<Ended>,
+}
+
+/// A segment that has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Its table.
+    pub table: TableId,
+    /// The file. It has its footer; until the disk has all of it, there is also a sidecar.
+    pub path: PathBuf,
+    /// How many rows it has.
+    pub rows: u64,
 }
 
 impl TableWriter {
@@ -62,7 +75,14 @@ impl TableWriter {
             segments: 0,
             settled_bytes: 0,
             rows: 0,
+            ended: Vec::new(),
         }
+    }
+
+    /// The writer for a table that has so many segments already.
+    #[must_use]
+    pub fn after(self, segments: u32) -> TableWriter {
+        TableWriter { segments, ..self }
     }
 
     /// Adds the batch as a row group. When this returns, the rows survive the end of this process.
@@ -132,14 +152,27 @@ impl TableWriter {
         self.segment.take_if(old).map_or(Ok(()), |segment| self.end(segment))
     }
 
+    /// Ends the current segment, if there is one. The disk takes its time for it.
+    ///
+    /// # Errors
+    /// As [`add`](TableWriter::add).
+    pub fn rotate(&mut self) -> Result<(), Error> {
+        self.flush()?;
+        self.segment.take().map_or(Ok(()), |segment| self.end(segment))
+    }
+
+    /// The segments that have ended since this was last called.
+    pub fn take_ended(&mut self) -> Vec<Ended> {
+        std::mem::take(&mut self.ended)
+    }
+
     /// Ends the current segment, and waits until the disk has all. The writer can go on with another
     /// one.
     ///
     /// # Errors
     /// As [`add`](TableWriter::add).
     pub fn finish(&mut self) -> Result<(), Error> {
-        self.flush()?;
-        self.segment.take().map_or(Ok(()), |segment| self.end(segment))?;
+        self.rotate()?;
         self.settle()
     }
 
@@ -154,6 +187,7 @@ impl TableWriter {
     /// recorder that waited here would lose events.
     fn end(&mut self, segment: SegmentWriter) -> Result<(), Error> {
         let ended = segment.end()?;
+        self.ended.push(Ended { table: self.table, path: ended.path.clone(), rows: ended.rows });
         self.settle()?;
         self.settling = Some((ended.bytes, std::thread::spawn(move || ended.settle())));
         Ok(())
@@ -233,6 +267,7 @@ impl SegmentWriter {
             path: self.path,
             columns: self.columns,
             bytes: self.encoder.bytes_written() as u64,
+            rows: rows as u64,
             scattered: groups > 1 && rows / groups < ROW_GROUP_ROWS / 4,
         })
     }
@@ -244,6 +279,7 @@ struct EndedSegment {
     path: PathBuf,
     columns: &'static [Column],
     bytes: u64,
+    rows: u64,
     /// Whether its row groups are small.
     scattered: bool,
 }
