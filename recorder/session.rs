@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use crossbeam_channel::Sender;
 use lookback_schemas::manifest::{self, End, Filters, Host, Manifest, Symbols, Unwinding};
+use lookback_schemas::redact::Redaction;
 use lookback_schemas::{FORMAT_VERSION, TableId};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -24,17 +25,20 @@ use crate::hooks::{Attached, Environment, Tracer, attach};
 use crate::mappings::{AddressSpaces, SharedSpaces};
 use crate::maps::Maps;
 use crate::missed::Watched;
-use crate::new_code::{NewCode, find_allocators};
+use crate::new_code::{ALLOC, NewCode, find_allocators};
+use crate::owner::{self, Scribe};
 use crate::places::{self, Found};
+use crate::privileges::{self, Duties};
 use crate::probes::files::{self, CodeFile};
 use crate::progress::{self, Line};
+use crate::service::Service;
 use crate::stacks::Frames;
 use crate::tracers::Choice;
 use crate::types::Types;
 use crate::unfinished::Unfinished;
 use crate::unwind::Unwinder;
 use crate::writer::{Batch, Progress, Shared, Writer};
-use crate::{clocks, hooks, keep, lacks, output, privileges, snapshot, symbols, targets, tracers};
+use crate::{clocks, hooks, keep, lacks, output, snapshot, symbols, targets, tracers};
 
 /// How often the main thread looks at what has happened.
 const TICK: Duration = Duration::from_millis(50);
@@ -53,6 +57,7 @@ pub fn record(args: &Args) -> Result<u8> {
     let probes = !selection.probe.is_empty() || !selection.span.is_empty();
     let mut choices = selection.check(tracers::choose(&args.trace, probes)?)?;
     let directory = output::directory(args.output.as_deref())?;
+    let redaction = redaction(args)?;
     privileges::check()?;
     let types = Types::find(args.btf.as_deref())?;
     // From here on Ctrl-C ends the recording, and not this process.
@@ -117,7 +122,7 @@ pub fn record(args: &Args) -> Result<u8> {
     places::merge(&mut reports, without_places);
     reports.extend(left_out);
 
-    let manifest = begin(&directory, args, reports, began)?;
+    let (manifest, scribe) = begin(&directory, new_manifest(args, reports, began), redaction)?;
     let tracings = attached.iter_mut().map(|(_, tracing)| tracing).chain(&mut following);
     let programs = tracings.flat_map(|tracing| std::mem::take(&mut tracing.programs)).collect();
     let mut recording = Recording::start(
@@ -125,11 +130,19 @@ pub fn record(args: &Args) -> Result<u8> {
         manifest,
         Arc::clone(&maps),
         Sources { programs, spaces, unwinder },
+        scribe,
     )?;
     let present = snapshot::processes(recording.manifest.epoch, &maps, &settings);
     recording.send(TableId::Process, present);
 
     let mut command = waiting.map(Waiting::go).transpose();
+    let duties = Duties {
+        names: stacks,
+        attaches: !finders.is_empty() || choices.iter().any(|choice| choice.tracer.name == ALLOC),
+        signals: started.is_some(),
+    };
+    privileges::keep(&duties.capabilities())?;
+    let mut service = Service::ready();
     let tracers: Vec<&'static Tracer> = attached.iter().map(|(tracer, _)| *tracer).collect();
     let mut line = Line::start(tracers.clone(), args.quiet);
     let ended = match &mut command {
@@ -151,7 +164,10 @@ pub fn record(args: &Args) -> Result<u8> {
                     types: &types,
                 },
             };
-            recording.watch(until, &mut signals, &mut line)
+            recording.watch(until, &mut signals, &mut |progress| {
+                line.update(progress);
+                service.update(progress);
+            })
         }
         Err(_) => Ended::Failed("the command could not be started".to_owned()),
     };
@@ -167,17 +183,18 @@ pub fn record(args: &Args) -> Result<u8> {
     {
         drop(Stopped(pid));
     }
+    service.stopping();
     line.say("writing, resolving symbols; Ctrl-C leaves the symbols out");
     let naming = Naming { kernel, keep: args.keep_binaries, verbose: args.verbose > 0 };
     let result = recording.finish(&ended, &unfinished, naming, &mut signals);
     line.clear();
 
-    let (directory, progress) = result?;
+    let (directory, progress, scribe) = result?;
     let mut command = match command {
         Ok(command) => command,
         Err(error) => {
             // Nothing half-written: nothing was recorded.
-            let _ = std::fs::remove_dir_all(&directory);
+            scribe.remove(&directory);
             return Err(error);
         }
     };
@@ -264,21 +281,30 @@ fn follow_code(
     Unwinder::start(maps, spaces.clone(), binaries, by_target).map(Some)
 }
 
+/// What is not to be told, as the user asked.
+fn redaction(args: &Args) -> Result<Option<Arc<Redaction>>> {
+    let redaction = match (args.redact.as_slice(), &args.redact_key) {
+        ([], None) => return Ok(None),
+        ([], Some(_)) => bail!("--redact-key needs --redact"),
+        (what, Some(key)) => Redaction::with_key_in(what, key)?,
+        (what, None) => Redaction::with_random_key(what).context("cannot make a key")?,
+    };
+    Ok(Some(Arc::new(redaction)))
+}
+
 /// Creates the directory with its first manifest.
 fn begin(
     directory: &Path,
-    args: &Args,
-    tracers: Vec<manifest::Tracer>,
-    began: i64,
-) -> Result<Manifest> {
-    let manifest = new_manifest(args, tracers, began);
-    output::create(directory)?;
-    if let Err(error) = manifest.write(directory, true) {
+    manifest: Manifest,
+    redaction: Option<Arc<Redaction>>,
+) -> Result<(Manifest, Scribe)> {
+    let scribe = owner::create(directory, redaction)?;
+    if let Err(error) = scribe.manifest(&manifest, directory, true) {
         // Nothing half-written: there is nothing in it yet.
-        let _ = std::fs::remove_dir_all(directory);
+        scribe.remove(directory);
         return Err(error).context("cannot begin the recording");
     }
-    Ok(manifest)
+    Ok((manifest, scribe))
 }
 
 /// What a recording waits for, beside signals.
@@ -348,6 +374,7 @@ struct Recording {
     unwinder: Option<Unwinder>,
     writer: Writer,
     batches: Sender<Batch>,
+    scribe: Scribe,
 }
 
 impl Recording {
@@ -356,11 +383,21 @@ impl Recording {
         manifest: Manifest,
         maps: Arc<Maps>,
         Sources { programs, spaces, unwinder }: Sources,
+        scribe: Scribe,
     ) -> Result<Recording> {
+        let stacks = manifest
+            .tracers
+            .iter()
+            .any(|tracer| tracer.tables.iter().any(|table| table == TableId::Stack.name()));
         let progress = Arc::new(Mutex::new(Progress::default()));
         let finish = Arc::new(AtomicBool::new(false));
         let epoch = manifest.epoch;
-        let (writer, batches) = Writer::start(&directory, epoch, &progress);
+        // From there, so that it has the rights of the scribe, and no more.
+        let (writer, batches) = {
+            let (directory, progress) = (directory.clone(), Arc::clone(&progress));
+            let redaction = scribe.redaction();
+            scribe.run(move || Writer::start(&directory, epoch, &progress, redaction))
+        };
         let last = Arc::default();
         let drain = Drain {
             maps: Arc::clone(&maps),
@@ -372,6 +409,8 @@ impl Recording {
             spaces,
             finish: Arc::clone(&finish),
             last: Arc::clone(&last),
+            // It asks processes for their code when stacks come.
+            keep: if stacks { privileges::CODE } else { privileges::COUNTING },
         };
         let drain = std::thread::Builder::new()
             .name("drain".to_owned())
@@ -391,6 +430,7 @@ impl Recording {
             unwinder,
             writer,
             batches,
+            scribe,
         })
     }
 
@@ -402,7 +442,12 @@ impl Recording {
     }
 
     /// Waits for the end.
-    fn watch(&mut self, mut until: Until<'_>, signals: &mut Signals, line: &mut Line) -> Ended {
+    fn watch(
+        &mut self,
+        mut until: Until<'_>,
+        signals: &mut Signals,
+        tell: &mut dyn FnMut(&Progress),
+    ) -> Ended {
         let mut written = Instant::now();
         loop {
             if let Some(signal) = signals.pending().next() {
@@ -429,10 +474,10 @@ impl Recording {
                 return Ended::Failed(format!("{error:#}"));
             }
             let progress = self.progress();
+            tell(&progress);
             if let Some(error) = progress.error {
                 return Ended::Failed(error);
             }
-            line.update(&progress);
             if written.elapsed() >= MANIFEST {
                 written = Instant::now();
                 if let Some(maps) = until.targets {
@@ -456,7 +501,7 @@ impl Recording {
         unfinished: &Unfinished,
         naming: Naming,
         signals: &mut Signals,
-    ) -> Result<(PathBuf, Progress)> {
+    ) -> Result<(PathBuf, Progress, Scribe)> {
         let at = clocks::monotonic() + self.manifest.epoch;
         std::thread::sleep(SETTLE);
         for (table, record) in unfinished.records() {
@@ -482,7 +527,7 @@ impl Recording {
             failed.get_or_insert_with(|| format!("{error:#}"));
         });
         self.manifest.symbols = self.resolve_symbols(frames, naming, signals);
-        let Recording { directory, mut manifest, progress, writer, batches, .. } = self;
+        let Recording { directory, mut manifest, progress, writer, batches, scribe, .. } = self;
         drop(batches);
         writer.join();
         let progress = progress.lock().expect("no thread panicked").clone();
@@ -496,11 +541,11 @@ impl Recording {
         };
         manifest.ended = Some(End { at, why: ended.name().to_owned(), error });
         manifest.totals = totals(&progress);
-        manifest.write(&directory, true)?;
+        scribe.manifest(&manifest, &directory, true)?;
         if let Some(error) = failed {
             bail!("the recording is incomplete: {error}");
         }
-        Ok((directory, progress))
+        Ok((directory, progress, scribe))
     }
 
     /// In a thread of its own, so that the user can decide not to wait.
@@ -525,7 +570,7 @@ impl Recording {
                 self.send(TableId::Symbol, resolved.rows());
                 if naming.keep {
                     let enough = || signals.pending().next().is_some();
-                    progress::not_kept(&keep::copy(&self.directory, files, enough));
+                    progress::not_kept(&keep::copy(&self.directory, files, &self.scribe, enough));
                 }
                 drop(binaries);
                 Symbols::Resolved
@@ -540,8 +585,7 @@ impl Recording {
 
     fn write_manifest(&mut self, durable: bool) -> Result<()> {
         self.manifest.totals = totals(&self.progress());
-        self.manifest.write(&self.directory, durable)?;
-        Ok(())
+        self.scribe.manifest(&self.manifest, &self.directory, durable)
     }
 }
 
@@ -589,6 +633,7 @@ fn new_manifest(args: &Args, tracers: Vec<manifest::Tracer>, began: i64) -> Mani
             ..Unwinding::default()
         }),
         symbols: Symbols::Pending,
+        redacted: Vec::new(),
     }
 }
 

@@ -13,6 +13,7 @@ use arrow::record_batch::RecordBatch;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use lookback_schemas::cell::RowBuilder as _;
 use lookback_schemas::manifest::Total;
+use lookback_schemas::redact::Redaction;
 use lookback_schemas::segment::{Rotation, TableWriter};
 use lookback_schemas::tables::{Loss, loss};
 use lookback_schemas::wire::Reason;
@@ -44,6 +45,17 @@ pub struct Progress {
     pub bytes: u64,
     /// The first error of the disk; recording ends then.
     pub error: Option<String>,
+    /// How often the threads that drain and encode have come round: what watches them sees that they do.
+    pub turns: Turns,
+}
+
+/// How often threads have come round.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turns {
+    /// The drain thread.
+    pub drain: u64,
+    /// The encoder.
+    pub encoder: u64,
 }
 
 impl Progress {
@@ -64,7 +76,13 @@ pub struct Writer {
 
 impl Writer {
     /// Starts it for a recording in `directory`. It ends when the last sender is dropped.
-    pub fn start(directory: &Path, epoch: i64, progress: &Shared) -> (Writer, Sender<Batch>) {
+    /// What the redaction replaces never reaches the disk.
+    pub fn start(
+        directory: &Path,
+        epoch: i64,
+        progress: &Shared,
+        redaction: Option<Arc<Redaction>>,
+    ) -> (Writer, Sender<Batch>) {
         let (sender, receiver) = bounded(QUEUE);
         let encoder = Encoder {
             directory: directory.to_owned(),
@@ -72,6 +90,7 @@ impl Writer {
             tables: BTreeMap::new(),
             failures: BTreeMap::new(),
             progress: Arc::clone(progress),
+            redaction,
         };
         let thread = std::thread::Builder::new()
             .name("encoder".to_owned())
@@ -95,6 +114,7 @@ struct Encoder {
     /// Rows that could not be written, by table, and since when.
     failures: BTreeMap<TableId, (i64, u64)>,
     progress: Shared,
+    redaction: Option<Arc<Redaction>>,
 }
 
 /// A table on its way to the disk.
@@ -114,6 +134,7 @@ impl Encoder {
                 Err(RecvTimeoutError::Timeout) => self.each_table(TableWriter::rotate_if_old),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            self.progress.lock().expect("no thread panicked").turns.encoder += 1;
         }
         self.each_table(TableWriter::flush);
         self.write_failures();
@@ -127,6 +148,10 @@ impl Encoder {
             lost: 0,
         });
         output.taken += rows.num_rows() as u64;
+        let redacted = self.redaction.as_ref().map(|redaction| {
+            redaction.rows(*table, rows).expect("the builders are made from the same definition")
+        });
+        let rows = redacted.as_ref().unwrap_or(rows);
         let add = if *more { TableWriter::add } else { TableWriter::append };
         let result = add(&mut output.writer, rows);
         self.note(*table, result);

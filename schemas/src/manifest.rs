@@ -5,13 +5,12 @@
 //! at every moment. A recording whose `ended` is null was killed, or is still running.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, FORMAT_VERSION};
+use crate::{Error, FORMAT_VERSION, private};
 
 /// The manifest's file name.
 pub const FILE: &str = "manifest.json";
@@ -44,6 +43,19 @@ pub struct Manifest {
     pub unwinding: Option<Unwinding>,
     /// What became of the names of frames.
     pub symbols: Symbols,
+    /// What was replaced by tokens, in each pass that did; empty in a recording that says all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub redacted: Vec<Redacted>,
+}
+
+/// What was replaced by tokens. See [`redact`](crate::redact).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Redacted {
+    /// The choices of `--redact`: `argv`, `paths`, `addresses`, `lines`.
+    pub what: Vec<String>,
+    /// Tells keys apart: where recordings have the same, their tokens join. Null where the key was a random
+    /// one, which nobody has any more.
+    pub key: Option<String>,
 }
 
 /// The recorded machine.
@@ -333,7 +345,7 @@ pub(crate) fn replace(path: &Path, content: &[u8], durable: bool) -> Result<(), 
     name.push(".new");
     let new = path.with_file_name(name);
     let write = || -> std::io::Result<()> {
-        let mut file = File::create(&new)?;
+        let mut file = private::create(&new)?;
         file.write_all(content)?;
         if durable {
             file.sync_all()?;

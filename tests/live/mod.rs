@@ -5,6 +5,7 @@
 
 mod all_tracers;
 mod alloc;
+mod capabilities;
 mod crash;
 mod custom;
 mod ending;
@@ -19,12 +20,15 @@ mod kalloc;
 mod lacks;
 mod losses;
 mod lsm;
+mod network;
 mod offcpu;
 mod parity;
+mod privacy;
 mod process;
 mod profile;
 mod readline;
 mod runq;
+mod service;
 mod shop;
 mod signal;
 mod sites;
