@@ -14,7 +14,7 @@ use clap::Args;
 use lookback_schemas::recording::Recording;
 use lookback_schemas::symbols::tree::{self, Kind};
 use lookback_schemas::symbols::{self, FOLDER, Found};
-use lookback_schemas::{TableId, manifest};
+use lookback_schemas::{TableId, manifest, private};
 
 use crate::render::{escaped, thousands};
 use crate::repair::check_at_rest;
@@ -88,8 +88,14 @@ fn pack(
     recording: &Path,
     files: std::collections::BTreeMap<String, Found>,
 ) -> anyhow::Result<usize> {
-    let file = BufWriter::new(File::create(new)?);
+    let file = BufWriter::new(private::create(new)?);
     let mut archive = tar::Builder::new(zstd::Encoder::new(file, 0)?);
+    // Whoever unpacks it has it for themselves: what is in it may tell of people.
+    let mut folder = tar::Header::new_gnu();
+    folder.set_entry_type(tar::EntryType::Directory);
+    folder.set_mode(0o700);
+    folder.set_size(0);
+    archive.append_data(&mut folder, name, io::empty())?;
     append(&mut archive, &name.join(manifest::FILE), &recording.join(manifest::FILE))?;
     for table in TableId::ALL {
         let folder = recording.join(table.name());
@@ -126,5 +132,6 @@ fn append(
     let mut file = File::open(path).with_context(|| path.display().to_string())?;
     let mut header = tar::Header::new_gnu();
     header.set_metadata_in_mode(&file.metadata()?, tar::HeaderMode::Deterministic);
+    header.set_mode(0o600);
     archive.append_data(&mut header, name, &mut file).with_context(|| path.display().to_string())
 }

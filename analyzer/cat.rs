@@ -158,7 +158,7 @@ impl Cells {
                     Kind::Duration => Value::Duration(number),
                     Kind::Bytes => Value::Bytes(number),
                     Kind::Address => Value::Hex(number),
-                    Kind::Count | Kind::Id | Kind::Code | Kind::Flag | Kind::Text => {
+                    Kind::Count | Kind::Id | Kind::Code | Kind::Flag | Kind::Text(_) => {
                         Value::Int(number)
                     }
                 }

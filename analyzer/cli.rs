@@ -13,7 +13,8 @@ use crate::render::{Output, OutputArgs};
 use crate::window::{Span, Window, WindowArgs};
 use crate::{
     bundle, cat, check, commands, flamegraph, gc, histogram, info, irqs, lsm, memleak, offcpu,
-    opens, probes, processes, repair, runqlat, signals, spans, symbolize, syscalls, tcp, unlinks,
+    opens, probes, processes, redact, repair, runqlat, signals, spans, symbolize, syscalls, tcp,
+    unlinks,
 };
 
 /// Answer questions from a recording: on any machine, without privileges
@@ -95,6 +96,9 @@ pub enum Command {
     /// Finish the files of a killed recording, for other programs that read Parquet
     #[command(after_help = repair::EXAMPLE)]
     Repair(repair::RepairArgs),
+    /// Copy a recording, with tokens instead of what tells of people
+    #[command(after_help = redact::EXAMPLE)]
+    Redact(redact::RedactArgs),
     /// Name the frames of a recording with the binaries and debug information that are here
     #[command(after_help = symbolize::EXAMPLE)]
     Symbolize(symbolize::SymbolizeArgs),
@@ -191,6 +195,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Histogram(args) => histogram::run(&args).map(done),
         Command::Cat(args) => cat::run(&args).map(done),
         Command::Repair(args) => repair::run(&args).map(done),
+        Command::Redact(args) => redact::run(&args).map(done),
         Command::Symbolize(args) => symbolize::run(&args).map(done),
         Command::Bundle(args) => bundle::run(&args).map(done),
     }

@@ -512,7 +512,7 @@ impl Report {
                 | Kind::Code
                 | Kind::Address
                 | Kind::Flag
-                | Kind::Text,
+                | Kind::Text(_),
             ) => Value::Int(value),
         };
         let mut rows = output.rows(columns);
@@ -531,7 +531,7 @@ impl Report {
                     | Kind::Code
                     | Kind::Address
                     | Kind::Flag
-                    | Kind::Text => mean,
+                    | Kind::Text(_) => mean,
                 },
             ]);
             row.extend(summary.percentiles.map(amount));

@@ -117,7 +117,7 @@ fn scale(args: &HistogramArgs, column: &Column) -> anyhow::Result<Scale> {
             | Kind::Id
             | Kind::Code
             | Kind::Flag
-            | Kind::Text,
+            | Kind::Text(_),
         ) => {}
     }
     if let Some(unit) = args.unit
@@ -137,7 +137,7 @@ fn scale(args: &HistogramArgs, column: &Column) -> anyhow::Result<Scale> {
             | Kind::Code
             | Kind::Address
             | Kind::Flag
-            | Kind::Text,
+            | Kind::Text(_),
         ) => (column.name, 1),
     };
     Ok(Scale { label, unit, linear: args.linear })

@@ -181,6 +181,13 @@ fn facts(source: &Source, manifest: &Manifest) -> Vec<(&'static str, String)> {
         Symbols::Skipped => "left out, as asked",
     };
     facts.push(("symbols", symbols.to_owned()));
+    for pass in &manifest.redacted {
+        let key = match &pass.key {
+            Some(key) => format!("with the key that is known by {key}"),
+            None => "with a random key".to_owned(),
+        };
+        facts.push(("redacted", format!("{} {key}", pass.what.join(", "))));
+    }
     facts
 }
 

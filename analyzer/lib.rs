@@ -9,6 +9,7 @@
 //!   [`lsm`], [`gc`], [`commands`], [`probes`], [`spans`], [`memleak`], [`flamegraph`] and
 //!   [`histogram`] answer questions;
 //! - [`cat`] prints the rows of any table;
+//! - [`redact`] copies a recording without what tells of people;
 //! - [`repair`] makes a killed recording readable for other programs;
 //! - [`symbolize`] names frames later and elsewhere, with what [`bundle`] packs.
 //!
@@ -47,6 +48,7 @@ pub mod offcpu;
 pub mod opens;
 pub mod probes;
 pub mod processes;
+pub mod redact;
 pub mod render;
 pub mod repair;
 pub mod replay;

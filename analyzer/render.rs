@@ -182,7 +182,7 @@ impl Column {
             lookback_schemas::Kind::Time
             | lookback_schemas::Kind::Address
             | lookback_schemas::Kind::Flag
-            | lookback_schemas::Kind::Text => false,
+            | lookback_schemas::Kind::Text(_) => false,
         };
         let list = column.ty == lookback_schemas::Type::I64s;
         Column { right: number && !list, ..Column::new(column.name, column.name) }

@@ -30,8 +30,8 @@ use binaries::{Places, PlacesArgs};
 
 /// Shown below the help.
 pub const EXAMPLE: &str = "Examples:\n  analyze symbolize web1.lookback\n  analyze symbolize web1.lookback --debug-dir \
-     ./build\n  DEBUGINFOD_URLS=https://debuginfod.example.org analyze symbolize web1.lookback\n\n\
-     Nothing is asked of the network but where --debuginfod or DEBUGINFOD_URLS name a server.";
+     ./build\n  analyze symbolize web1.lookback --debuginfod https://debuginfod.example.org\n\n\
+     Nothing is asked of the network without --debuginfod.";
 
 /// A large file of debug information takes a minute; nobody waits for ever.
 const LIMITS: Limits = Limits { file: Duration::from_mins(5), total: Duration::from_hours(1) };
@@ -48,7 +48,8 @@ pub struct SymbolizeArgs {
     /// Where binaries are.
     #[command(flatten)]
     pub places: PlacesArgs,
-    /// Servers to ask for what is not found [default: those of DEBUGINFOD_URLS]
+    /// A server to ask for what is not found, or `env` for those of DEBUGINFOD_URLS; can be given again.
+    /// Servers learn which binaries were recorded
     #[arg(long, value_name = "URL")]
     pub debuginfod: Vec<String>,
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::{ArgGroup, Parser};
+use lookback_schemas::What;
 use lookback_schemas::unwind::Ways;
 
 use crate::chunks::Limits;
@@ -113,6 +114,17 @@ pub struct Args {
     /// all, so that `analyze symbolize` has them on another machine
     #[arg(long)]
     pub keep_binaries: bool,
+
+    /// Write tokens instead of what tells of people, separated by commas: argv, paths, addresses, lines. Equal
+    /// values have equal tokens
+    #[arg(long, value_name = "WHAT", value_delimiter = ',', value_parser = What::from_name,
+          conflicts_with = "keep_binaries")]
+    pub redact: Vec<What>,
+
+    /// Make the tokens with the key in this file, 32 bytes at least, so that several recordings join; without
+    /// it the key is a random one, which nobody ever has
+    #[arg(long, value_name = "FILE")]
+    pub redact_key: Option<PathBuf>,
 
     /// No live line and no summary
     #[arg(short, long)]

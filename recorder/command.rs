@@ -11,6 +11,8 @@ use std::thread::JoinHandle;
 
 use anyhow::{Context as _, Result};
 
+use crate::service;
+
 /// A process that waits to become the command.
 #[derive(Debug)]
 pub struct Waiting {
@@ -38,6 +40,10 @@ impl Waiting {
         let name = command[0].clone();
         let mut process = std::process::Command::new(&command[0]);
         process.args(&command[1..]);
+        // What a service manager has told this process is not for the command.
+        service::VARIABLES.iter().for_each(|name| {
+            process.env_remove(name);
+        });
         let gate_fd = gate.as_raw_fd();
         // SAFETY: between fork and exec only async-signal-safe calls are made: read, write, close,
         // getpid.

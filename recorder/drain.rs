@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use arrow::record_batch::RecordBatch;
+use caps::Capability;
 use crossbeam_channel::{Receiver, Sender};
 use libbpf_rs::{RingBuffer, RingBufferBuilder};
 use lookback_schemas::cell::{RecordBuilder, RowBuilder as _, Source};
@@ -21,15 +22,14 @@ use lookback_schemas::{Table as _, TableId};
 use zerocopy::FromBytes as _;
 
 use crate::chunks::Chunk;
-use crate::clocks;
 use crate::mappings::SharedSpaces;
 use crate::maps::Maps;
 use crate::missed::Watched;
 use crate::overload::{self, Load, Overload, Step};
-use crate::progress;
 use crate::stacks::{Frames, Stacks};
 use crate::triggers::{Hit, Triggers};
 use crate::writer::{Batch, Message, Shared, Turn};
+use crate::{clocks, privileges, progress};
 
 /// How often the rings are looked at. At high rates they are half full, and wake us, before that.
 const TICK: Duration = Duration::from_millis(50);
@@ -69,6 +69,8 @@ pub struct Drain {
     pub finish: Arc<AtomicBool>,
     /// Records that come after those: user space has made them.
     pub last: Arc<Mutex<Vec<Vec<u8>>>>,
+    /// What the thread needs to be able to do.
+    pub keep: &'static [Capability],
 }
 
 /// What a chunk begins with.
@@ -89,7 +91,7 @@ impl Drain {
     /// # Errors
     /// If the rings cannot be mapped or the counters not read.
     pub fn run(mut self, first: &[Vec<u8>]) -> Result<Frames> {
-        go_first();
+        go_first(self.keep);
         let mut losses = Losses::new(&self);
         let tables = RefCell::new(Tables::new(&self));
         for record in first {
@@ -99,6 +101,7 @@ impl Drain {
         let mut flushed = Instant::now();
         loop {
             let finishing = self.finish.load(Ordering::Acquire);
+            self.progress.lock().expect("no thread panicked").turns.drain += 1;
             tables.borrow_mut().stacks.catch_up();
             let mut more = false;
             for ring in &rings {
@@ -154,12 +157,14 @@ impl Drain {
 }
 
 /// Lets this thread run before others that can run: while it waits for a CPU, rings fill up, or stacks are not
-/// whole. What it does is little. Without CAP_SYS_NICE it waits like any other.
-pub fn go_first() {
+/// whole. What it does is little. Without CAP_SYS_NICE it waits like any other. Then only these capabilities are
+/// kept.
+pub fn go_first(keep: &[Capability]) {
     const NICENESS: i32 = -10;
     const THIS_THREAD: libc::id_t = 0;
     // SAFETY: no memory is involved.
     unsafe { libc::setpriority(libc::PRIO_PROCESS, THIS_THREAD, NICENESS) };
+    privileges::keep(keep).expect("a thread may always give up what it has");
 }
 
 /// Sleeps for a tick, or until a ring is half full.

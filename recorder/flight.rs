@@ -21,6 +21,7 @@ use crate::drain::Begin;
 use crate::freeze;
 use crate::mappings::SharedSpaces;
 use crate::maps::Maps;
+use crate::owner::Scribe;
 use crate::snapshot;
 use crate::triggers::Hit;
 use crate::writer::Progress;
@@ -79,6 +80,8 @@ pub struct Of<'a> {
     pub settings: &'a Settings,
     /// The code of its processes.
     pub spaces: &'a SharedSpaces,
+    /// Who writes what is its owner's.
+    pub scribe: &'a Arc<Scribe>,
 }
 
 impl Flight {
@@ -167,7 +170,7 @@ impl Flight {
         self.made(manifest, true);
         let Some(wanted) = self.wanted.take() else { return };
         let (source, directory, snapshot) = prepare(wanted, of, manifest);
-        let done = freeze::freeze(freeze::Source { chunks, ..source }, &directory);
+        let done = freeze::freeze(freeze::Source { chunks, ..source }, &directory, of.scribe);
         note(snapshot, done, manifest);
     }
 
@@ -204,9 +207,10 @@ impl Flight {
         let (tell, told) = bounded(1);
         self.turn(of, manifest.epoch, Some(tell));
         let (source, directory, snapshot) = prepare(wanted, of, manifest);
+        let scribe = Arc::clone(of.scribe);
         let make = move || {
             let chunks = told.recv_timeout(PATIENCE)?;
-            freeze::freeze(freeze::Source { chunks, ..source }, &directory)
+            freeze::freeze(freeze::Source { chunks, ..source }, &directory, &scribe)
         };
         let thread = std::thread::Builder::new().name("snapshot".to_owned()).spawn(make)?;
         self.making = Some(Making { thread, snapshot });
@@ -229,12 +233,13 @@ impl Flight {
 fn prepare(wanted: Wanted, of: Of<'_>, manifest: &Manifest) -> (freeze::Source, PathBuf, Snapshot) {
     let Wanted { from, mut snapshot, .. } = wanted;
     let directory = freeze::beside(of.directory, snapshot.at);
-    snapshot.directory = directory.display().to_string();
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    snapshot.directory = name(&directory);
     let source = freeze::Source {
         chunks: Vec::new(),
         from: from.saturating_add(manifest.epoch),
         manifest: manifest.clone(),
-        snapshot: Snapshot { directory: of.directory.display().to_string(), ..snapshot.clone() },
+        snapshot: Snapshot { directory: name(of.directory), ..snapshot.clone() },
         binaries: of.spaces.with(|spaces| spaces.binaries()),
     };
     (source, directory, snapshot)
@@ -262,10 +267,10 @@ pub fn ask(directory: &Path) -> Result<PathBuf> {
     let Some(pid) = manifest.recorder_pid.filter(|_| manifest.ended.is_none()) else {
         bail!("{}: nobody records there any more", directory.display());
     };
-    // Whoever has the pid now may be another.
+    // Whoever has the pid now may be another, whom the signal would end.
     let process = procfs::process::Process::new(pid);
-    let same = process.ok().and_then(|process| process.cmdline().ok());
-    if same.as_ref() != Some(&manifest.command_line) {
+    let name = process.ok().and_then(|process| process.stat().ok()).map(|stat| stat.comm);
+    if name.as_deref() != Some(env!("CARGO_BIN_NAME")) {
         bail!("{}: its recorder, process {pid}, is gone", directory.display());
     }
     let before = manifest.snapshots.len();
@@ -279,7 +284,7 @@ pub fn ask(directory: &Path) -> Result<PathBuf> {
         let manifest = Manifest::read(directory)?;
         let new = manifest.snapshots.into_iter().skip(before);
         if let Some(made) = new.into_iter().find(|made| made.why == "asked") {
-            return Ok(PathBuf::from(made.directory));
+            return Ok(directory.with_file_name(made.directory));
         }
         std::thread::sleep(Duration::from_millis(20));
     }

@@ -11,15 +11,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use lookback_schemas::TableId;
+use lookback_schemas::tables::Frame;
+use lookback_schemas::{TableId, private};
 use lookback_schemas::manifest::{End, Kept, Manifest, Snapshot, Symbols, Total};
 use lookback_schemas::recording::Recording;
 use lookback_schemas::segment::{self, Ended, Rotation, TableWriter};
 
 use crate::binaries::Binary;
 use crate::chunks::Chunk;
+use crate::owner::Scribe;
 use crate::stacks::Frames;
-use crate::{output, symbols};
+use crate::symbols;
 
 /// How long the disk may take for a segment that has ended.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -43,7 +45,7 @@ pub struct Source {
 ///
 /// # Errors
 /// If it cannot be written. What there is of it then stays readable.
-pub fn freeze(source: Source, directory: &Path) -> Result<()> {
+pub fn freeze(source: Source, directory: &Path, scribe: &Scribe) -> Result<()> {
     let Source { chunks, from, mut manifest, snapshot, binaries } = source;
     let chunks: Vec<_> = chunks.into_iter().filter(|chunk| chunk.until >= from).collect();
     let began = chunks.first().map_or(manifest.started, |chunk| chunk.from);
@@ -53,30 +55,38 @@ pub fn freeze(source: Source, directory: &Path) -> Result<()> {
     manifest.snapshots = Vec::new();
     manifest.symbols = Symbols::Pending;
     manifest.totals = totals(&chunks);
-    output::create(directory)?;
-    manifest.write(directory, true)?;
-    let mut last = BTreeMap::new();
-    for ended in chunks.iter().flat_map(|chunk| &chunk.segments) {
-        let number = link(ended, directory)?;
-        last.insert(ended.table, number);
-    }
-    let frames = Recording::open(directory)?.frames()?;
+    let new = directory.to_owned();
+    scribe
+        .run(move || private::create_folder(&new))
+        .with_context(|| format!("cannot create {}", directory.display()))?;
+    scribe.manifest(&manifest, directory, true)?;
+    // A thread with the scribe's rights: it may have to wait for the disk, and the scribe has more to do.
+    let new = directory.to_owned();
+    let link = move || std::thread::spawn(move || link(&chunks, &new));
+    let (names, frames) = match scribe.run(link).join() {
+        Ok(linked) => linked?,
+        Err(panic) => std::panic::resume_unwind(panic),
+    };
     let frames = Frames { frames, binaries, made: Vec::new() };
     let (resolved, _) = symbols::resolve(&frames, None);
-    let rows = resolved.rows();
+    let mut rows = resolved.rows();
+    if let Some(redaction) = scribe.redaction() {
+        rows = redaction.rows(TableId::Symbol, &rows).map_err(anyhow::Error::msg)?;
+    }
     if rows.num_rows() > 0 {
         let table = TableId::Symbol;
-        let writer = TableWriter::new(directory, table, Rotation::default());
-        let mut writer = writer.after(last.get(&table).copied().unwrap_or(0));
-        writer.append(&rows)?;
-        writer.finish()?;
-        manifest.totals.entry(table.name().to_owned()).or_default().rows += writer.rows();
+        let mut writer = TableWriter::new(directory, table, Rotation::default()).after(names);
+        let written = scribe.run(move || {
+            writer.append(&rows)?;
+            writer.finish()?;
+            Ok::<u64, lookback_schemas::Error>(writer.rows())
+        })?;
+        manifest.totals.entry(table.name().to_owned()).or_default().rows += written;
     }
     manifest.symbols = Symbols::Resolved;
     manifest.ended = Some(End { at: ended, why: "snapshot".to_owned(), error: None });
     manifest.snapshot_of = Some(snapshot);
-    manifest.write(directory, true)?;
-    Ok(())
+    scribe.manifest(&manifest, directory, true)
 }
 
 /// What the chunks have. What was seen is not known of a part: what had not come yet belongs to it or not.
@@ -93,10 +103,25 @@ fn totals(chunks: &[Arc<Chunk>]) -> BTreeMap<String, Total> {
     totals
 }
 
+/// Gives the segments names in another recording. Gives the number of the last one that has names of frames, and
+/// the frames.
+fn link(chunks: &[Arc<Chunk>], directory: &Path) -> Result<(u32, Vec<Frame>)> {
+    let mut names = 0;
+    for ended in chunks.iter().flat_map(|chunk| &chunk.segments) {
+        let number = link_one(ended, directory).with_context(|| {
+            format!("cannot take {} into the snapshot {}", ended.path.display(), directory.display())
+        })?;
+        if ended.table == TableId::Symbol {
+            names = number;
+        }
+    }
+    Ok((names, Recording::open(directory)?.frames()?))
+}
+
 /// Gives a segment a name in another recording; its number there.
-fn link(ended: &Ended, directory: &Path) -> Result<u32> {
+fn link_one(ended: &Ended, directory: &Path) -> Result<u32> {
     let folder = directory.join(ended.table.name());
-    output::create_folder(&folder)?;
+    private::create_folders(&folder)?;
     let sidecar = segment::sidecar(&ended.path);
     // It is synced, and perhaps rewritten.
     let until = Instant::now() + PATIENCE;
@@ -105,11 +130,11 @@ fn link(ended: &Ended, directory: &Path) -> Result<u32> {
     }
     let name = ended.path.file_name().context("a segment has a name")?;
     let new = folder.join(name);
-    let linked = fs::hard_link(&ended.path, &new);
-    // Some file systems have no links.
-    linked.or_else(|_| fs::copy(&ended.path, &new).map(drop)).with_context(|| {
-        format!("cannot take {} into the snapshot {}", ended.path.display(), directory.display())
-    })?;
+    if fs::hard_link(&ended.path, &new).is_err() {
+        // Some file systems have no links.
+        let mut copy = private::create_new(&new)?;
+        std::io::copy(&mut fs::File::open(&ended.path)?, &mut copy)?;
+    }
     let number = Path::new(name).file_stem().and_then(|stem| stem.to_str()?.parse().ok());
     number.context("a segment has a number")
 }

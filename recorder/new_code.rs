@@ -24,7 +24,7 @@ use crate::tracers::Choice;
 use crate::types::Types;
 
 /// The tracer of user allocations.
-const ALLOC: &str = "alloc";
+pub const ALLOC: &str = "alloc";
 
 /// Finds what the tracer of user allocations is to probe. If that is nothing, the tracer is left out,
 /// unless the user named it; the manifest is to say so then.

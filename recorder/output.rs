@@ -1,10 +1,8 @@
-//! The directory that the recording is written to.
+//! The name of the directory that the recording is written to; [`owner`](crate::owner) creates it.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 
 /// The host's name, made fit for a file name.
 pub fn host_name() -> String {
@@ -30,24 +28,4 @@ pub fn directory(wanted: Option<&Path>) -> Result<PathBuf> {
         bail!("{} exists already; choose another with --output", directory.display());
     }
     Ok(directory)
-}
-
-/// Creates a table's folder, if it is not there yet.
-///
-/// # Errors
-/// If it cannot be created.
-pub fn create_folder(folder: &Path) -> Result<()> {
-    let created = DirBuilder::new().mode(0o700).recursive(true).create(folder);
-    created.with_context(|| format!("cannot create {}", folder.display()))
-}
-
-/// Creates the directory, for its owner alone: recordings hold command lines.
-///
-/// # Errors
-/// If it cannot be created.
-pub fn create(directory: &Path) -> Result<()> {
-    DirBuilder::new()
-        .mode(0o700)
-        .create(directory)
-        .with_context(|| format!("cannot create {}", directory.display()))
 }

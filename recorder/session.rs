@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use crossbeam_channel::Sender;
 use lookback_schemas::manifest::{self, End, Filters, Host, Manifest, Symbols, Unwinding};
+use lookback_schemas::redact::Redaction;
 use lookback_schemas::symbols::kallsyms::Kallsyms;
 use lookback_schemas::tables::Frame;
 use lookback_schemas::wire::Settings;
@@ -28,10 +29,13 @@ use crate::hooks::{Attached, Environment, Tracer, attach};
 use crate::mappings::{AddressSpaces, SharedSpaces};
 use crate::maps::Maps;
 use crate::missed::Watched;
-use crate::new_code::{NewCode, find_allocators};
+use crate::new_code::{ALLOC, NewCode, find_allocators};
+use crate::owner::{self, Scribe};
 use crate::places::{self, Found};
+use crate::privileges::{self, Duties};
 use crate::probes::files::{self, CodeFile};
 use crate::progress::{self, Line};
+use crate::service::Service;
 use crate::stacks::Frames;
 use crate::tracers::Choice;
 use crate::triggers::Triggers;
@@ -39,7 +43,7 @@ use crate::types::Types;
 use crate::unfinished::Unfinished;
 use crate::unwind::Unwinder;
 use crate::writer::{Batch, Destination, Message, Progress, Shared, Turn, Writer};
-use crate::{clocks, hooks, keep, lacks, output, privileges, snapshot, symbols, targets, tracers};
+use crate::{clocks, hooks, keep, lacks, output, snapshot, symbols, targets, tracers};
 
 /// How often the main thread looks at what has happened.
 const TICK: Duration = Duration::from_millis(50);
@@ -58,6 +62,7 @@ pub fn record(args: &Args) -> Result<u8> {
     let probes = !selection.probe.is_empty() || !selection.span.is_empty();
     let mut choices = selection.check(tracers::choose(&args.trace, probes)?)?;
     let directory = output::directory(args.output.as_deref())?;
+    let redaction = redaction(args)?;
     privileges::check()?;
     let types = Types::find(args.btf.as_deref())?;
     // From here on Ctrl-C ends the recording, and not this process.
@@ -122,7 +127,7 @@ pub fn record(args: &Args) -> Result<u8> {
     places::merge(&mut reports, without_places);
     reports.extend(left_out);
 
-    let manifest = begin(&directory, args, reports, began)?;
+    let (manifest, scribe) = begin(&directory, new_manifest(args, reports, began), redaction)?;
     let tracings = attached.iter_mut().map(|(_, tracing)| tracing).chain(&mut following);
     let programs = tracings.flat_map(|tracing| std::mem::take(&mut tracing.programs)).collect();
     let (flight, ends) = Flight::new(&args.flight);
@@ -141,11 +146,20 @@ pub fn record(args: &Args) -> Result<u8> {
             triggers,
             tolerant: args.tolerate_loss,
         },
+        scribe,
     )?;
     let present = snapshot::processes(recording.manifest.epoch, &maps, &settings);
     recording.send(TableId::Process, present);
 
     let mut command = waiting.map(Waiting::go).transpose();
+    let duties = Duties {
+        names: stacks,
+        attaches: !finders.is_empty() || choices.iter().any(|choice| choice.tracer.name == ALLOC),
+        signals: started.is_some(),
+        lists: args.flight.limits().discard(),
+    };
+    privileges::keep(&duties.capabilities())?;
+    let mut service = Service::ready();
     let tracers: Vec<&'static Tracer> = attached.iter().map(|(tracer, _)| *tracer).collect();
     let mut line = Line::start(tracers.clone(), args.quiet);
     let ended = match &mut command {
@@ -167,7 +181,10 @@ pub fn record(args: &Args) -> Result<u8> {
                     types: &types,
                 },
             };
-            recording.watch(until, &mut signals, &mut line)
+            recording.watch(until, &mut signals, &mut |progress| {
+                line.update(progress);
+                service.update(progress);
+            })
         }
         Err(_) => Ended::Failed("the command could not be started".to_owned()),
     };
@@ -184,17 +201,18 @@ pub fn record(args: &Args) -> Result<u8> {
     {
         drop(Stopped(pid));
     }
+    service.stopping();
     line.say("writing, resolving symbols; Ctrl-C leaves the symbols out");
     let naming = Naming { kernel, keep: args.keep_binaries, verbose: args.verbose > 0 };
     let result = recording.finish(&ended, &unfinished, naming, &mut signals);
     line.clear();
 
-    let (directory, progress) = result?;
+    let (directory, progress, scribe) = result?;
     let mut command = match command {
         Ok(command) => command,
         Err(error) => {
             // Nothing half-written: nothing was recorded.
-            let _ = std::fs::remove_dir_all(&directory);
+            scribe.remove(&directory);
             return Err(error);
         }
     };
@@ -281,21 +299,30 @@ fn follow_code(
     Unwinder::start(maps, spaces.clone(), binaries, by_target).map(Some)
 }
 
+/// What is not to be told, as the user asked.
+fn redaction(args: &Args) -> Result<Option<Arc<Redaction>>> {
+    let redaction = match (args.redact.as_slice(), &args.redact_key) {
+        ([], None) => return Ok(None),
+        ([], Some(_)) => bail!("--redact-key needs --redact"),
+        (what, Some(key)) => Redaction::with_key_in(what, key)?,
+        (what, None) => Redaction::with_random_key(what).context("cannot make a key")?,
+    };
+    Ok(Some(Arc::new(redaction)))
+}
+
 /// Creates the directory with its first manifest.
 fn begin(
     directory: &Path,
-    args: &Args,
-    tracers: Vec<manifest::Tracer>,
-    began: i64,
-) -> Result<Manifest> {
-    let manifest = new_manifest(args, tracers, began);
-    output::create(directory)?;
-    if let Err(error) = manifest.write(directory, true) {
+    manifest: Manifest,
+    redaction: Option<Arc<Redaction>>,
+) -> Result<(Manifest, Scribe)> {
+    let scribe = owner::create(directory, redaction)?;
+    if let Err(error) = scribe.manifest(&manifest, directory, true) {
         // Nothing half-written: there is nothing in it yet.
-        let _ = std::fs::remove_dir_all(directory);
+        scribe.remove(directory);
         return Err(error).context("cannot begin the recording");
     }
-    Ok(manifest)
+    Ok((manifest, scribe))
 }
 
 /// What a recording waits for, beside signals.
@@ -373,6 +400,7 @@ struct Recording {
     flight: Flight,
     writer: Writer,
     batches: Sender<Message>,
+    scribe: Arc<Scribe>,
 }
 
 impl Recording {
@@ -381,14 +409,28 @@ impl Recording {
         manifest: Manifest,
         maps: Arc<Maps>,
         Sources { programs, spaces, unwinder, settings, flight, ends, triggers, tolerant }: Sources,
+        scribe: Scribe,
     ) -> Result<Recording> {
+        let stacks = manifest
+            .tracers
+            .iter()
+            .any(|tracer| tracer.tables.iter().any(|table| table == TableId::Stack.name()));
         let progress = Arc::new(Mutex::new(Progress::default()));
         let finish = Arc::new(AtomicBool::new(false));
         let epoch = manifest.epoch;
         let limits = flight.limits();
-        let started = manifest.started;
-        let destination = Destination { directory: &directory, epoch, started, limits };
-        let (writer, batches) = Writer::start(&destination, &progress);
+        let destination = Destination {
+            directory: directory.clone(),
+            epoch,
+            started: manifest.started,
+            limits,
+            redaction: scribe.redaction(),
+        };
+        // From there, so that it has the rights of the scribe, and no more.
+        let (writer, batches) = {
+            let progress = Arc::clone(&progress);
+            scribe.run(move || Writer::start(destination, &progress))
+        };
         let last = Arc::default();
         let drain = Drain {
             maps: Arc::clone(&maps),
@@ -404,6 +446,8 @@ impl Recording {
             spaces: spaces.clone(),
             finish: Arc::clone(&finish),
             last: Arc::clone(&last),
+            // It asks processes for their code when stacks come.
+            keep: if stacks { privileges::CODE } else { privileges::COUNTING },
         };
         let drain = std::thread::Builder::new()
             .name("drain".to_owned())
@@ -426,6 +470,7 @@ impl Recording {
             flight,
             writer,
             batches,
+            scribe: Arc::new(scribe),
         })
     }
 
@@ -438,7 +483,12 @@ impl Recording {
     }
 
     /// Waits for the end.
-    fn watch(&mut self, mut until: Until<'_>, signals: &mut Signals, line: &mut Line) -> Ended {
+    fn watch(
+        &mut self,
+        mut until: Until<'_>,
+        signals: &mut Signals,
+        tell: &mut dyn FnMut(&Progress),
+    ) -> Ended {
         let mut written = Instant::now();
         loop {
             let arrived: Vec<i32> = signals.pending().collect();
@@ -467,10 +517,10 @@ impl Recording {
                 return Ended::Failed(format!("{error:#}"));
             }
             let progress = self.progress();
+            tell(&progress);
             if let Some(error) = progress.error {
                 return Ended::Failed(error);
             }
-            line.update(&progress);
             let changed = match self.fly(asked) {
                 Ok(changed) => changed,
                 Err(error) => return Ended::Failed(format!("{error:#}")),
@@ -498,7 +548,7 @@ impl Recording {
         unfinished: &Unfinished,
         naming: Naming,
         signals: &mut Signals,
-    ) -> Result<(PathBuf, Progress)> {
+    ) -> Result<(PathBuf, Progress, Arc<Scribe>)> {
         let at = clocks::monotonic() + self.manifest.epoch;
         std::thread::sleep(SETTLE);
         for (table, record) in unfinished.records() {
@@ -530,7 +580,7 @@ impl Recording {
             failed.get_or_insert_with(|| format!("{error:#}"));
         });
         self.manifest.symbols = self.resolve_symbols(frames, naming, signals);
-        let Recording { directory, mut manifest, progress, writer, batches, .. } = self;
+        let Recording { directory, mut manifest, progress, writer, batches, scribe, .. } = self;
         drop(batches);
         writer.join();
         let progress = progress.lock().expect("no thread panicked").clone();
@@ -546,11 +596,11 @@ impl Recording {
         manifest.totals = totals(&progress);
         manifest.recorder_pid = None;
         manifest.stopped.clone_from(&progress.stopped);
-        manifest.write(&directory, true)?;
+        scribe.manifest(&manifest, &directory, true)?;
         if let Some(error) = failed {
             bail!("the recording is incomplete: {error}");
         }
-        Ok((directory, progress))
+        Ok((directory, progress, scribe))
     }
 
     /// In a thread of its own, so that the user can decide not to wait.
@@ -575,7 +625,7 @@ impl Recording {
                 }
                 self.send(TableId::Symbol, resolved.rows());
                 if naming.keep {
-                    progress::not_kept(&keep::copy(&self.directory, files, enough));
+                    progress::not_kept(&keep::copy(&self.directory, files, &self.scribe, enough));
                 }
                 drop(binaries);
                 Symbols::Resolved
@@ -595,6 +645,7 @@ impl Recording {
             maps: &self.maps,
             settings: &self.settings,
             spaces: &self.spaces,
+            scribe: &self.scribe,
         };
         self.flight.look(of, &mut self.manifest, &progress)
     }
@@ -612,10 +663,13 @@ impl Recording {
             maps: &self.maps,
             settings: &self.settings,
             spaces: &self.spaces,
+            scribe: &self.scribe,
         };
         self.flight.finish(of, &mut self.manifest, chunks);
         self.write_manifest(false)?;
-        Ok(lookback_schemas::recording::Recording::open(&self.directory)?.frames()?)
+        let directory = self.directory.clone();
+        let read = move || lookback_schemas::recording::Recording::open(&directory)?.frames();
+        Ok(self.scribe.run(read)?)
     }
 
     fn progress(&self) -> Progress {
@@ -627,8 +681,7 @@ impl Recording {
         self.manifest.totals = totals(&progress);
         self.manifest.stopped.clone_from(&progress.stopped);
         self.manifest.kept = self.flight.kept(&progress, self.manifest.started);
-        self.manifest.write(&self.directory, durable)?;
-        Ok(())
+        self.scribe.manifest(&self.manifest, &self.directory, durable)
     }
 }
 
@@ -681,6 +734,7 @@ fn new_manifest(args: &Args, tracers: Vec<manifest::Tracer>, began: i64) -> Mani
         snapshots: Vec::new(),
         stopped: Vec::new(),
         snapshot_of: None,
+        redacted: Vec::new(),
     }
 }
 

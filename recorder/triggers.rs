@@ -209,7 +209,7 @@ fn typed(column: &Column, text: &str) -> Result<ArrayRef, String> {
             Kind::Time | Kind::Count | Kind::Id | Kind::Code | Kind::Address => {
                 text.parse().map_err(|_| format!("expected a number, not `{text}`"))
             }
-            Kind::Flag | Kind::Text => unreachable!("it is stored as a number"),
+            Kind::Flag | Kind::Text(_) => unreachable!("it is stored as a number"),
         }
     };
     let too_large = |_| format!("{text} is too large");

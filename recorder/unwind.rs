@@ -29,9 +29,9 @@ use anyhow::{Context as _, Result};
 use lookback_schemas::manifest::Unwinding;
 
 use crate::binaries::Binary;
-use crate::drain;
 use crate::mappings::SharedSpaces;
 use crate::maps::Maps;
+use crate::{drain, privileges};
 use tables::Tables;
 
 pub use tables::UnwindMaps;
@@ -106,7 +106,7 @@ struct Follower {
 
 impl Follower {
     fn follow(mut self, stop: &AtomicBool) -> Unwinding {
-        drain::go_first();
+        drain::go_first(privileges::CODE);
         let descriptors = self.spaces.with(|spaces| spaces.descriptors());
         let mut polls: Vec<libc::pollfd> = descriptors
             .into_iter()

@@ -5,7 +5,7 @@
 //! and what does not fit is counted.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use arrow::record_batch::RecordBatch;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use lookback_schemas::cell::{RowBuilder as _, View as _};
 use lookback_schemas::manifest::{self, Total};
+use lookback_schemas::redact::Redaction;
 use lookback_schemas::segment::{Rotation, TableWriter};
 use lookback_schemas::tables::{Loss, loss};
 use lookback_schemas::wire::Reason;
@@ -69,6 +70,17 @@ pub struct Progress {
     pub stopped: Vec<manifest::Stopped>,
     /// The first error of the disk; recording ends then.
     pub error: Option<String>,
+    /// How often the threads that drain and encode have come round: what watches them sees that they do.
+    pub turns: Turns,
+}
+
+/// How often threads have come round.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turns {
+    /// The drain thread.
+    pub drain: u64,
+    /// The encoder.
+    pub encoder: u64,
 }
 
 impl Progress {
@@ -83,15 +95,17 @@ pub type Shared = Arc<Mutex<Progress>>;
 
 /// A recording that the encoder writes.
 #[derive(Debug)]
-pub struct Destination<'a> {
+pub struct Destination {
     /// The recording.
-    pub directory: &'a Path,
+    pub directory: PathBuf,
     /// What turns the monotonic clock into the recording's time.
     pub epoch: i64,
     /// When recording began, in the recording's time.
     pub started: i64,
     /// What is kept.
     pub limits: Limits,
+    /// What never reaches the disk.
+    pub redaction: Option<Arc<Redaction>>,
 }
 
 /// The encoder's thread.
@@ -102,10 +116,10 @@ pub struct Writer {
 
 impl Writer {
     /// Starts it. It ends when the last sender is dropped.
-    pub fn start(destination: &Destination<'_>, progress: &Shared) -> (Writer, Sender<Message>) {
+    pub fn start(destination: Destination, progress: &Shared) -> (Writer, Sender<Message>) {
         let (sender, receiver) = bounded(QUEUE);
         let encoder = Encoder {
-            directory: destination.directory.to_owned(),
+            directory: destination.directory,
             epoch: destination.epoch,
             tables: BTreeMap::new(),
             failures: BTreeMap::new(),
@@ -115,6 +129,7 @@ impl Writer {
             written: 0,
             discarded: 0,
             progress: Arc::clone(progress),
+            redaction: destination.redaction,
         };
         let thread = std::thread::Builder::new()
             .name("encoder".to_owned())
@@ -146,6 +161,7 @@ struct Encoder {
     written: u64,
     discarded: u64,
     progress: Shared,
+    redaction: Option<Arc<Redaction>>,
 }
 
 /// A table on its way to the disk.
@@ -171,6 +187,7 @@ impl Encoder {
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            self.progress.lock().expect("no thread panicked").turns.encoder += 1;
         }
         self.each_table(TableWriter::flush);
         self.write_failures();
@@ -188,6 +205,10 @@ impl Encoder {
             add_losses(&mut self.lost, rows);
         }
         output.taken += rows.num_rows() as u64;
+        let redacted = self.redaction.as_ref().map(|redaction| {
+            redaction.rows(*table, rows).expect("the builders are made from the same definition")
+        });
+        let rows = redacted.as_ref().unwrap_or(rows);
         let add = if *more { TableWriter::add } else { TableWriter::append };
         let result = add(&mut output.writer, rows);
         self.note(*table, result);

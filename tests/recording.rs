@@ -53,11 +53,37 @@ impl Record {
 
     /// The same, but it is to say what is worth saying.
     pub fn trace_aloud(tracers: &str) -> Record {
-        let directory = tempfile::tempdir().unwrap();
+        Record::trace_into(tracers, tempfile::tempdir().unwrap(), "recording")
+    }
+
+    /// The same, into this place in a directory.
+    pub fn trace_into(tracers: &str, directory: TempDir, output: &str) -> Record {
         let mut command = Command::new(RECORD);
         command.args(["--trace", tracers, "--output"]);
-        command.arg(directory.path().join("recording"));
+        command.arg(directory.path().join(output));
         Record { directory, command }
+    }
+
+    /// With this in its environment.
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Record {
+        self.command.env(name, value);
+        self
+    }
+
+    /// With this umask, of which nothing of the environment is kept that was set before.
+    pub fn umask(self, umask: &str) -> Record {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("umask {umask} && exec \"$0\" \"$@\"")]);
+        command.arg(self.command.get_program());
+        self.by(command)
+    }
+
+    /// With these programs before it, each of which runs the next.
+    pub fn under<S: AsRef<OsStr>>(self, programs: impl IntoIterator<Item = S>) -> Record {
+        let mut programs = programs.into_iter();
+        let mut command = Command::new(programs.next().expect("there is one"));
+        command.args(programs).arg(self.command.get_program());
+        self.by(command)
     }
 
     /// With these options.

@@ -21,14 +21,23 @@ const LARGEST: u64 = 4 << 30;
 /// A server that could not be reached so often is not asked again.
 const MOST_FAILURES: u32 = 3;
 
-/// The servers to ask: those of the command line, or else of the environment.
+/// Stands for the servers of the environment.
+const ENVIRONMENT: &str = "env";
+
+/// The servers to ask: those of the command line. Distributions set DEBUGINFOD_URLS for everybody, so it says
+/// whom to ask, but not whether to.
 #[must_use]
 pub fn servers(given: &[String]) -> Vec<String> {
-    if !given.is_empty() {
-        return given.to_vec();
+    let mut servers = Vec::new();
+    for server in given {
+        if server == ENVIRONMENT {
+            let urls = std::env::var("DEBUGINFOD_URLS").unwrap_or_default();
+            servers.extend(urls.split_whitespace().map(str::to_owned));
+        } else {
+            servers.push(server.clone());
+        }
     }
-    let urls = std::env::var("DEBUGINFOD_URLS").unwrap_or_default();
-    urls.split_whitespace().map(str::to_owned).collect()
+    servers
 }
 
 /// Who asks.

@@ -8,7 +8,8 @@
 //! - `Columns`, the typed view of a batch that was read (both with the feature `store`).
 //!
 //! Each column says its type, which fixes how it is stored, and its [`Kind`], which says what the
-//! number means and so how it is encoded and printed.
+//! number means and so how it is encoded and printed. There is no kind for text as such: a definition must
+//! say what a text may tell of people ([`Content`]), and so by what choice of `--redact` it is replaced.
 
 /// The type of a stored column. Signed integers only: unsigned ones wrap in Polars' sums, become
 /// decimals in Spark and floats in pandas.
@@ -49,8 +50,100 @@ pub enum Kind {
     Address,
     /// Yes or no.
     Flag,
-    /// Text.
-    Text,
+    /// Text. What it may tell of people decides by what choice of `--redact` it is replaced.
+    Text(Content),
+}
+
+/// What a text may tell of people. A definition names one of these for each column of text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// The name of a thread, a probe, a table or the like, or a word of a closed set. It always stays.
+    Name,
+    /// An argument of a program.
+    Argv,
+    /// The path of a file, or of a control group.
+    Path,
+    /// An IP address.
+    Ip,
+    /// A line that somebody typed.
+    Line,
+    /// The name of a function. Runtimes that compile while they run put paths into such names.
+    Function,
+    /// Whatever a probe of the user's found: it can hold any of these.
+    Anything,
+}
+
+/// The kinds of text, as definitions name them.
+#[allow(non_upper_case_globals)]
+impl Kind {
+    /// See [`Content::Name`].
+    pub const Name: Kind = Kind::Text(Content::Name);
+    /// See [`Content::Argv`].
+    pub const Argv: Kind = Kind::Text(Content::Argv);
+    /// See [`Content::Path`].
+    pub const Path: Kind = Kind::Text(Content::Path);
+    /// See [`Content::Ip`].
+    pub const Ip: Kind = Kind::Text(Content::Ip);
+    /// See [`Content::Line`].
+    pub const Line: Kind = Kind::Text(Content::Line);
+    /// See [`Content::Function`].
+    pub const Function: Kind = Kind::Text(Content::Function);
+    /// See [`Content::Anything`].
+    pub const Anything: Kind = Kind::Text(Content::Anything);
+}
+
+/// A choice of `--redact`: texts of which kind are replaced by tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum What {
+    /// Arguments of programs.
+    Argv,
+    /// Paths.
+    Paths,
+    /// IP addresses.
+    Addresses,
+    /// Lines that people typed.
+    Lines,
+}
+
+impl What {
+    /// Every choice.
+    pub const ALL: [What; 4] = [What::Argv, What::Paths, What::Addresses, What::Lines];
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            What::Argv => "argv",
+            What::Paths => "paths",
+            What::Addresses => "addresses",
+            What::Lines => "lines",
+        }
+    }
+
+    /// The choice of this name, as a command line has it.
+    ///
+    /// # Errors
+    /// Lists the choices there are.
+    pub fn from_name(name: &str) -> Result<What, String> {
+        What::ALL.into_iter().find(|what| what.name() == name).ok_or_else(|| {
+            format!("what can be redacted is {}", What::ALL.map(What::name).join(", "))
+        })
+    }
+}
+
+impl Content {
+    /// By which choices it is replaced.
+    #[must_use]
+    pub fn redacted_by(self) -> &'static [What] {
+        match self {
+            Content::Name => &[],
+            Content::Argv => &[What::Argv],
+            Content::Path | Content::Function => &[What::Paths],
+            Content::Ip => &[What::Addresses],
+            Content::Line => &[What::Lines],
+            Content::Anything => &What::ALL,
+        }
+    }
 }
 
 impl Kind {
@@ -61,7 +154,9 @@ impl Kind {
             Kind::Time => Some("ns since the epoch"),
             Kind::Duration => Some("ns"),
             Kind::Bytes => Some("bytes"),
-            Kind::Count | Kind::Id | Kind::Code | Kind::Address | Kind::Flag | Kind::Text => None,
+            Kind::Count | Kind::Id | Kind::Code | Kind::Address | Kind::Flag | Kind::Text(_) => {
+                None
+            }
         }
     }
 }

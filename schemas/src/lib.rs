@@ -9,7 +9,8 @@
 //! - [`wire`] says how a row crosses from the kernel to user space.
 //! - [`unwind`] says how stacks are walked that have no frame pointers.
 //! - [`manifest`], [`segment`] and [`recording`] (feature `store`) write and read the files;
-//!   [`repair`] finishes those of a killed recorder for other programs.
+//!   [`repair`] finishes those of a killed recorder for other programs; [`redact`] replaces what tells
+//!   of people; [`private`] makes files that only their owner reads.
 //! - `symbols` (feature of that name) names the frames of stacks.
 //!
 //! Without the feature `store` only the definitions are left, without Arrow and Parquet: that is
@@ -25,14 +26,17 @@ pub mod unwind;
 #[cfg(feature = "store")]
 pub mod cell;
 #[cfg(feature = "store")]
-#[cfg(feature = "store")]
 mod encode;
 #[cfg(feature = "store")]
 pub mod error;
 #[cfg(feature = "store")]
 pub mod manifest;
 #[cfg(feature = "store")]
+pub mod private;
+#[cfg(feature = "store")]
 pub mod recording;
+#[cfg(feature = "store")]
+pub mod redact;
 #[cfg(feature = "store")]
 pub mod repair;
 #[cfg(feature = "store")]
@@ -40,7 +44,7 @@ pub mod segment;
 #[cfg(feature = "symbols")]
 pub mod symbols;
 
-pub use definition::{Column, Kind, Table, Type};
+pub use definition::{Column, Content, Kind, Table, Type, What};
 pub use tables::TableId;
 
 #[cfg(feature = "store")]

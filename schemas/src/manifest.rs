@@ -5,13 +5,12 @@
 //! at every moment. A recording whose `ended` is null was killed, or is still running.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, FORMAT_VERSION};
+use crate::{Error, FORMAT_VERSION, private};
 
 /// The manifest's file name.
 pub const FILE: &str = "manifest.json";
@@ -59,6 +58,9 @@ pub struct Manifest {
     /// Of what this is a snapshot, and why it was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot_of: Option<Snapshot>,
+    /// What was replaced by tokens, in each pass that did; empty in a recording that says all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub redacted: Vec<Redacted>,
 }
 
 /// A time in which the events of a table were only counted: see the table `loss`.
@@ -92,8 +94,19 @@ pub struct Snapshot {
     pub at: i64,
     /// `asked`, or the trigger's text.
     pub why: String,
-    /// The other recording's folder: of a snapshot the one that it is of, and the other way round.
+    /// The name of the other recording's folder, which was made beside this one: of a snapshot the one that it
+    /// is of, and the other way round.
     pub directory: String,
+}
+
+/// What was replaced by tokens. See [`redact`](crate::redact).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Redacted {
+    /// The choices of `--redact`: `argv`, `paths`, `addresses`, `lines`.
+    pub what: Vec<String>,
+    /// Tells keys apart: where recordings have the same, their tokens join. Null where the key was a random
+    /// one, which nobody has any more.
+    pub key: Option<String>,
 }
 
 /// The recorded machine.
@@ -392,7 +405,7 @@ pub(crate) fn replace(path: &Path, content: &[u8], durable: bool) -> Result<(), 
     name.push(".new");
     let new = path.with_file_name(name);
     let write = || -> std::io::Result<()> {
-        let mut file = File::create(&new)?;
+        let mut file = private::create(&new)?;
         file.write_all(content)?;
         if durable {
             file.sync_all()?;

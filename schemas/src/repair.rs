@@ -4,11 +4,10 @@
 //! at the end of each file, so it is put there: the sidecar's bytes behind the last row group that
 //! they cover. Should that be interrupted, the sidecar still holds.
 
-use std::fs::OpenOptions;
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
-use crate::{Error, segment};
+use crate::{Error, private, segment};
 
 /// What every Parquet file begins with.
 const MAGIC: &[u8; 4] = b"PAR1";
@@ -33,8 +32,7 @@ pub fn repair(path: &Path) -> Result<bool, Error> {
         });
         let end = ends.max().unwrap_or(0);
         let finish = || -> std::io::Result<()> {
-            let mut file =
-                OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+            let mut file = private::change(path)?;
             file.set_len(end)?;
             file.seek(SeekFrom::End(0))?;
             if end == 0 {
@@ -51,6 +49,8 @@ pub fn repair(path: &Path) -> Result<bool, Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::OpenOptions;
+
     use super::*;
     use crate::cell::RowBuilder as _;
     use crate::segment::{Rotation, TableWriter};

@@ -236,7 +236,8 @@ fn a_trigger_keeps_what_was_before_and_what_came_after() {
     assert_eq!(made.len(), 2, "no more than that: {made:?}");
     assert_eq!(made[0].why, "kill.result < 0");
     for snapshot in made {
-        let recording = Recording::open(Path::new(&snapshot.directory)).unwrap();
+        let directory = output.with_file_name(&snapshot.directory);
+        let recording = Recording::open(&directory).unwrap();
         let ticks = ticks(&recording);
         let (first, last) = (ticks.first().unwrap().1, ticks.last().unwrap().1);
         assert!(last > snapshot.at, "{last}: nothing of what came after {}", snapshot.at);
@@ -247,7 +248,7 @@ fn a_trigger_keeps_what_was_before_and_what_came_after() {
                 "{first} {event} {last}"
             );
         }
-        assert_whole(Path::new(&snapshot.directory));
+        assert_whole(&directory);
     }
 }
 

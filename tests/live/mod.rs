@@ -5,6 +5,7 @@
 
 mod all_tracers;
 mod alloc;
+mod capabilities;
 mod crash;
 mod custom;
 mod ending;
@@ -20,13 +21,16 @@ mod kalloc;
 mod lacks;
 mod losses;
 mod lsm;
+mod network;
 mod offcpu;
 mod overload;
 mod parity;
+mod privacy;
 mod process;
 mod profile;
 mod readline;
 mod runq;
+mod service;
 mod shop;
 mod signal;
 mod sites;

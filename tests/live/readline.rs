@@ -13,6 +13,7 @@ use lookback_schemas::cell::View as _;
 use lookback_schemas::tables::{Readline, readline};
 use tempfile::TempDir;
 
+use super::privacy::found;
 use super::{missing, shared};
 use crate::recording::{RECORD, Record, Recorded, known, rows_in_time, text};
 use crate::running::{Ended, Running, limit, monotonic, wait_for};
@@ -272,6 +273,28 @@ fn each_line_that_is_typed_is_recorded() {
     let typed = session.exit();
     assert!(typed.len() >= 17);
     check(&recorder.finish(), &typed, "bash");
+}
+
+#[test]
+fn typed_lines_that_are_redacted_are_in_no_file_and_equal_ones_stay_equal() {
+    let Some(_turn) = shared(&["readline"]) else { return };
+    let Some(shell) = Shell::new() else { return };
+    let mut session = shell.start();
+    let record = Record::trace("readline").options(["--redact", "lines"]);
+    let mut recorder = record.pid(session.pid).start();
+    recorder.looked_around();
+    session.line(": qzline once");
+    session.line("");
+    session.line(": qzline another");
+    session.line(": qzline once");
+    session.exit();
+    let recorded = recorder.finish();
+    assert_eq!(found(recorded.recording.directory(), &["qzline"]), [""; 0]);
+    let table = recorded.table::<Readline>();
+    let rows = rows_in_time(&table.ts, |_| true);
+    let lines: Vec<&str> = rows.iter().map(|row| table.line.value(*row)).collect();
+    let [one, empty, another, again, _exit] = lines.as_slice() else { panic!("{lines:?}") };
+    assert!(one == again && one != another && empty.is_empty(), "{lines:?}");
 }
 
 #[test]

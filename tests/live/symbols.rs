@@ -243,11 +243,11 @@ fn a_server_is_asked_only_where_one_is_named() {
     });
     let cache = stripped.directory.path().join("cache");
     let cache = [("DEBUGINFOD_CACHE_PATH", cache.to_str().unwrap())];
-    let quiet = analyze("symbolize", recording, &[], &cache);
+    let urls = [cache[0], ("DEBUGINFOD_URLS", url.as_str())];
+    let quiet = analyze("symbolize", recording, &[], &urls);
     assert!(!quiet.stderr.contains("127.0.0.1"), "nobody was named: {}", quiet.stderr);
     assert_unnamed(recording);
-    let urls = [cache[0], ("DEBUGINFOD_URLS", url.as_str())];
-    let ended = analyze("symbolize", recording, &[], &urls);
+    let ended = analyze("symbolize", recording, &["--debuginfod", "env"], &urls);
     assert!(ended.stderr.contains(&format!("is asked of {url}")), "{}", ended.stderr);
     assert_named(recording, &ended.stderr);
     let kept = Path::new(cache[0].1).join(&build_id);

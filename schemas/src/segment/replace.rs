@@ -7,7 +7,7 @@ use std::time::Duration;
 use arrow::record_batch::RecordBatch;
 
 use super::{Rotation, TableWriter};
-use crate::{Error, TableId};
+use crate::{Error, TableId, private};
 
 /// Puts `rows` in the place of all that a table holds; the result is how many they are.
 ///
@@ -39,7 +39,7 @@ fn write(
     rows.iter().try_for_each(|rows| writer.add(rows))?;
     writer.finish()?;
     let folder = recording.join(table.name());
-    fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+    private::create_folders(&folder).map_err(Error::io(&folder))?;
     let first = folder.join("000001.parquet");
     let new = beside.join(table.name()).join("000001.parquet");
     let written = writer.rows() > 0;

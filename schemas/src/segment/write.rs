@@ -13,7 +13,7 @@ use parquet::schema::types::SchemaDescPtr;
 
 use super::{open, sidecar};
 use crate::encode::Encoder;
-use crate::{Column, Error, TableId, cell, manifest};
+use crate::{Column, Error, TableId, cell, manifest, private};
 
 /// A row group of so many rows is full.
 pub const ROW_GROUP_ROWS: usize = 256 * 1024;
@@ -205,7 +205,7 @@ impl TableWriter {
     }
 
     fn next_segment(&mut self) -> Result<SegmentWriter, Error> {
-        std::fs::create_dir_all(&self.directory).map_err(Error::io(&self.directory))?;
+        private::create_folders(&self.directory).map_err(Error::io(&self.directory))?;
         self.segments += 1;
         let path = self.directory.join(format!("{:06}.parquet", self.segments));
         SegmentWriter::create(path, self.table.columns())
@@ -232,7 +232,7 @@ impl SegmentWriter {
             .map(Arc::new)
             .map_err(Error::damaged(&path))?;
         write_sidecar(&path, &schema, &[])?;
-        let file = File::create_new(&path).map_err(Error::io(&path))?;
+        let file = private::create_new(&path).map_err(Error::io(&path))?;
         let encoder = Encoder::new(file, columns).map_err(write_error(&path))?;
         Ok(SegmentWriter { path, columns, schema, encoder, opened: Instant::now(), bytes: 0 })
     }
@@ -305,7 +305,7 @@ impl EndedSegment {
 fn compact(path: &Path, columns: &'static [Column]) -> Result<(), Error> {
     let new = path.with_extension("compact");
     let rewrite = || -> Result<(), Error> {
-        let file = File::create(&new).map_err(Error::io(&new))?;
+        let file = private::create(&new).map_err(Error::io(&new))?;
         let mut encoder = Encoder::new(file, columns).map_err(write_error(&new))?;
         for batch in open(path)?.reader(None, None)? {
             let batch = batch.map_err(Error::damaged(path))?;

@@ -11,7 +11,7 @@ event! {
         /// Its id: the inode number of its directory.
         id: i64 as Id,
         /// Its path below the root of the hierarchy.
-        path: Loc<Str> as Text,
+        path: Loc<Str> as Path,
         /// The process that created it; null for one that existed at the start.
         pid: Maybe<i32> as Id,
     }

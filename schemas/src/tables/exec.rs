@@ -19,14 +19,14 @@ event! {
         /// Its cgroup (v2); see `cgroup`.
         cgroup: Maybe<i64> as Id,
         /// Its name after the exec.
-        comm: Comm as Text,
+        comm: Comm as Name,
         /// The file as the caller named it.
-        filename: Loc<Str> as Text,
+        filename: Loc<Str> as Path,
         /// Its working directory as seen from its own root; null where the path is longer than 512
         /// bytes or 24 components.
-        cwd: Loc<Components> as Text,
+        cwd: Loc<Components> as Path,
         /// Its arguments, the first 4,096 bytes of them.
-        argv: Loc<Strs> as Text,
+        argv: Loc<Strs> as Argv,
         /// Length of all its arguments in bytes, NULs included. Where `argv` holds less, it was cut
         /// at 4,096 bytes.
         argv_bytes: Maybe<i32> as Bytes,

@@ -28,7 +28,7 @@ event! {
         /// Its cgroup (v2); see `cgroup`.
         cgroup: Maybe<i64> as Id,
         /// Its name.
-        comm: Comm as Text,
+        comm: Comm as Name,
         /// The process.
         pid: i32 as Id,
         /// The thread that exited last (or this thread).

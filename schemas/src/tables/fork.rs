@@ -19,7 +19,7 @@ event! {
         /// Its cgroup (v2); see `cgroup`.
         cgroup: Maybe<i64> as Id,
         /// Its name, still that of the thread that called.
-        comm: Comm as Text,
+        comm: Comm as Name,
         /// The process in whose memory it runs until it calls `exec` (`CLONE_VM`, as `vfork` and
         /// `posix_spawn`): its parent's pid; its own pid where it has a copy.
         memory_of: Maybe<i32> as Id,

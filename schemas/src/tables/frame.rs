@@ -15,9 +15,9 @@ table! {
         kernel: bool as Flag,
         /// The file that was mapped there, as the process saw it, or a name such as `[vdso]`; null
         /// for the kernel, and where the process was gone before it could be asked.
-        module: Option<String> as Text,
+        module: Option<String> as Path,
         /// The file's GNU build id in hex; null where it has none or was not readable.
-        build_id: Option<String> as Text,
+        build_id: Option<String> as Name,
         /// The place in the file; null where no file is known.
         file_offset: Option<i64> as Address,
     }

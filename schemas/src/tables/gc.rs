@@ -26,9 +26,9 @@ event! {
         /// tell. Of hotspot it is the argument of `gc__begin`.
         full: Maybe<i32> as Code,
         /// Hotspot: who collected, such as `G1 Young Generation`; null on rows of whole collections.
-        manager: Chars<48> as Text,
+        manager: Chars<48> as Name,
         /// Hotspot: the pool, such as `G1 Eden Space`; null on rows of whole collections.
-        pool: Chars<48> as Text,
+        pool: Chars<48> as Name,
         /// What the pool held when its row began.
         used_before: Maybe<i64> as Bytes,
         /// What the pool held when its row ended.
@@ -50,7 +50,7 @@ event! {
         /// The process's real user id.
         uid: i32 as Id,
         /// The thread's name.
-        comm: Comm as Text,
+        comm: Comm as Name,
     }
 }
 

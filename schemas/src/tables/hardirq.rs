@@ -18,7 +18,7 @@ event! {
         /// The thread that it interrupted; 0 where the CPU was idle.
         tid: i32 as Id,
         /// The handler's name, up to 27 bytes.
-        name: Chars<28> as Text,
+        name: Chars<28> as Name,
         /// Whether the handler found its device to be the cause.
         handled: Flag as Flag,
     }

@@ -31,8 +31,8 @@ event! {
         /// The CPU.
         cpu: i32 as Id,
         /// The thread's name.
-        comm: Comm as Text,
+        comm: Comm as Name,
         /// The slab cache, where the kernel tells it: of `kmem_cache_alloc` since 6.1.
-        cache: Chars<24> as Text,
+        cache: Chars<24> as Name,
     }
 }

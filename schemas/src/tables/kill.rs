@@ -27,6 +27,6 @@ event! {
         /// What the call returned: 0, or a negative errno.
         result: i32 as Code,
         /// Name of the calling thread.
-        comm: Comm as Text,
+        comm: Comm as Name,
     }
 }

@@ -8,7 +8,7 @@ table! {
         /// End of that time.
         end: i64 as Time,
         /// The table that misses them.
-        table: String as Text,
+        table: String as Name,
         /// The CPU, where it is known.
         cpu: Option<i32> as Id,
         /// How many.
@@ -16,6 +16,6 @@ table! {
         /// Why: `ring full`, `map full`, `program busy`, `write failed`. Or no event is missing: with
         /// `stack unreadable` only its stack is; `unpaired` are ends without a beginning and the
         /// other way round, of which the other half was before the recording or is counted itself.
-        reason: String as Text,
+        reason: String as Name,
     }
 }

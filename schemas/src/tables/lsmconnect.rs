@@ -18,7 +18,7 @@ event! {
         /// The socket's type: 1 stream, 2 datagram, 3 raw, …
         kind: i32 as Code,
         /// The address; null for other families than IPv4 and IPv6.
-        addr: Ip as Text,
+        addr: Ip as Ip,
         /// The port; null for other families than IPv4 and IPv6.
         port: Maybe<i32> as Id,
         /// The process.
@@ -28,6 +28,6 @@ event! {
         /// The process's real user id.
         uid: i32 as Id,
         /// The thread's name.
-        comm: Comm as Text,
+        comm: Comm as Name,
     }
 }

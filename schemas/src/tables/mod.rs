@@ -1,5 +1,7 @@
 //! The tables, one file each, and the list of them.
 
+use crate::definition::{Kind, What};
+
 macro_rules! tables {
     (
         events: $($(#[doc = $edoc:literal])* $event_module:ident :: $Event:ident,)*
@@ -139,14 +141,15 @@ pub fn reference() -> String {
     let mut page = String::from(
         "# Tables\n\n\
          Generated from `schemas/` by `make docs`. Each table is a folder of Parquet segments in the\n\
-         recording. Times are nanoseconds since the Unix epoch; an unknown value is null.\n",
+         recording. Times are nanoseconds since the Unix epoch; an unknown value is null. The fourth column\n\
+         says by which choices of `--redact` a text is replaced by a token.\n",
     );
     for id in TableId::ALL {
         page += &format!("\n## {}\n\n{}\n\n", id.name(), id.doc().trim().replace("\n ", "\n"));
-        page += "| column | type | unit | |\n|---|---|---|---|\n";
+        page += "| column | type | unit | redacted by | |\n|---|---|---|---|---|\n";
         for column in id.columns() {
             page += &format!(
-                "| `{}` | {}{} | {} | {} |\n",
+                "| `{}` | {}{} | {} | {} | {} |\n",
                 column.name,
                 match column.ty {
                     crate::Type::I16 => "i16",
@@ -159,9 +162,90 @@ pub fn reference() -> String {
                 },
                 if column.nullable { ", nullable" } else { "" },
                 column.kind.unit().unwrap_or(""),
+                redacted_by(column.kind),
                 column.doc.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|"),
             );
         }
     }
     page
+}
+
+/// By which choices of `--redact` a column is replaced.
+fn redacted_by(kind: Kind) -> String {
+    match kind {
+        Kind::Text(content) if content.redacted_by().len() == What::ALL.len() => "any".to_owned(),
+        Kind::Text(content) => {
+            content.redacted_by().iter().map(|what| what.name()).collect::<Vec<_>>().join(", ")
+        }
+        Kind::Time
+        | Kind::Duration
+        | Kind::Bytes
+        | Kind::Count
+        | Kind::Id
+        | Kind::Code
+        | Kind::Address
+        | Kind::Flag => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Type;
+
+    #[test]
+    fn each_column_of_text_says_what_it_may_tell_of_people_and_no_other_column_does() {
+        let mut by_content = [0; 2];
+        for table in TableId::ALL {
+            for column in table.columns() {
+                let text = match column.ty {
+                    Type::Text | Type::Texts => true,
+                    Type::I16 | Type::I32 | Type::I64 | Type::Bool | Type::I64s => false,
+                };
+                let said = match column.kind {
+                    Kind::Text(content) => Some(content),
+                    Kind::Time
+                    | Kind::Duration
+                    | Kind::Bytes
+                    | Kind::Count
+                    | Kind::Id
+                    | Kind::Code
+                    | Kind::Address
+                    | Kind::Flag => None,
+                };
+                let name = format!("{}.{}", table.name(), column.name);
+                assert_eq!(text, said.is_some(), "{name} is {:?} as {:?}", column.ty, column.kind);
+                if let Some(content) = said {
+                    by_content[usize::from(content == crate::definition::Content::Name)] += 1;
+                }
+            }
+        }
+        assert!(by_content.iter().all(|columns| *columns > 20), "{by_content:?}");
+    }
+
+    #[test]
+    fn what_always_stays_are_names() {
+        // Whoever adds a column of names adds it here too, having thought about whom it names.
+        let stay: Vec<String> = TableId::ALL
+            .iter()
+            .flat_map(|table| table.columns().iter().map(|column| (table.name(), column)))
+            .filter(|(_, column)| column.kind == Kind::Name)
+            .filter(|(_, column)| !column.name.ends_with("comm"))
+            .map(|(table, column)| format!("{table}.{}", column.name))
+            .collect();
+        let known = [
+            "hardirq.name",
+            "kalloc.cache",
+            "gc.manager",
+            "gc.pool",
+            "probe.name",
+            "span.name",
+            "stack.walked",
+            "frame.build_id",
+            "symbol.module",
+            "loss.table",
+            "loss.reason",
+        ];
+        assert_eq!(stay, known);
+    }
 }

@@ -48,9 +48,9 @@ event! {
         /// The thread that woke it; null likewise.
         waker_tid: Maybe<i32> as Id,
         /// Name of the thread.
-        comm: Comm as Text,
+        comm: Comm as Name,
         /// Name of the thread that woke it; null where `waker_tid` is.
-        waker_comm: Comm as Text,
+        waker_comm: Comm as Name,
     }
 }
 

@@ -16,10 +16,10 @@ event! {
         /// The permissions as given for a new file; null where the call makes none.
         mode: Maybe<i32> as Code,
         /// The path as given, up to 4,095 bytes; null where it could not be read.
-        path: Loc<Str> as Text,
+        path: Loc<Str> as Path,
         /// The directory that a relative path begins at, as the process sees it; null for an absolute
         /// path, or where the directory is too deep to be walked.
-        dir: Loc<Components> as Text,
+        dir: Loc<Components> as Path,
         /// The process.
         pid: i32 as Id,
         /// The thread.
@@ -27,6 +27,6 @@ event! {
         /// The process's real user id.
         uid: i32 as Id,
         /// The thread's name.
-        comm: Comm as Text,
+        comm: Comm as Name,
     }
 }

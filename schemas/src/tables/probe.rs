@@ -11,7 +11,7 @@ event! {
         /// When.
         ts: Monotonic as Time,
         /// The probe's name: what the user called it, or the function or event it is at.
-        name: Chars<64> as Text,
+        name: Chars<64> as Name,
         /// The first argument, if it is a number. Of an unsigned one of 64 bits, its bits.
         arg0: Maybe<i64> as Count,
         /// The second.
@@ -26,17 +26,17 @@ event! {
         arg5: Maybe<i64> as Count,
         /// The first argument, if it is a text, up to 255 bytes and to the last whole character; null where
         /// it could not be read.
-        text0: Loc<Str> as Text,
+        text0: Loc<Str> as Anything,
         /// The second.
-        text1: Loc<Str> as Text,
+        text1: Loc<Str> as Anything,
         /// The third.
-        text2: Loc<Str> as Text,
+        text2: Loc<Str> as Anything,
         /// The fourth.
-        text3: Loc<Str> as Text,
+        text3: Loc<Str> as Anything,
         /// The fifth.
-        text4: Loc<Str> as Text,
+        text4: Loc<Str> as Anything,
         /// The sixth.
-        text5: Loc<Str> as Text,
+        text5: Loc<Str> as Anything,
         /// Where the program was, if the probe takes stacks. See `stack`.
         stack: StackHash as Id,
         /// Where the kernel was, if the probe takes stacks of the kernel.
@@ -50,7 +50,7 @@ event! {
         /// The process's real user id.
         uid: i32 as Id,
         /// The thread's name.
-        comm: Comm as Text,
+        comm: Comm as Name,
     }
 }
 

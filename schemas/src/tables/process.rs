@@ -17,10 +17,10 @@ table! {
         /// Its cgroup (v2); see `cgroup`.
         cgroup: Option<i64> as Id,
         /// The name of its main thread.
-        comm: Option<String> as Text,
+        comm: Option<String> as Name,
         /// The file it runs; null where it may not be read, and for kernel threads.
-        exe: Option<String> as Text,
+        exe: Option<String> as Path,
         /// Its arguments; null for kernel threads.
-        argv: Option<Vec<String>> as Text,
+        argv: Option<Vec<String>> as Argv,
     }
 }

@@ -9,7 +9,7 @@ event! {
         ts: Monotonic as Time,
         /// The line, without its end; null where it could not be read. Of a line of more than 16,383 bytes
         /// what comes before, up to the last whole character.
-        line: Loc<Str> as Text,
+        line: Loc<Str> as Line,
         /// Whether the line was longer.
         cut: Flag as Flag,
         /// The process.
@@ -17,7 +17,7 @@ event! {
         /// The process's real user id.
         uid: i32 as Id,
         /// The thread's name.
-        comm: Comm as Text,
+        comm: Comm as Name,
     }
 }
 

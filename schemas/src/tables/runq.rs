@@ -31,8 +31,8 @@ event! {
         /// The thread that had that CPU before; 0 where it was idle.
         prev_tid: i32 as Id,
         /// Name of the thread that waited.
-        comm: Comm as Text,
+        comm: Comm as Name,
         /// Name of the thread that had the CPU before.
-        prev_comm: Comm as Text,
+        prev_comm: Comm as Name,
     }
 }

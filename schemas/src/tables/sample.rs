@@ -22,6 +22,6 @@ event! {
         /// The CPU.
         cpu: i32 as Id,
         /// The thread's name.
-        comm: Comm as Text,
+        comm: Comm as Name,
     }
 }

@@ -31,8 +31,8 @@ event! {
         /// Whether it is for the whole process.
         group: Flag as Flag,
         /// Name of the sending thread; null as `pid`.
-        comm: Comm as Text,
+        comm: Comm as Name,
         /// Name of the thread that gets it.
-        target_comm: Comm as Text,
+        target_comm: Comm as Name,
     }
 }

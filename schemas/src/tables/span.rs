@@ -12,7 +12,7 @@ event! {
         /// How long it took; null where it had not ended when the recording, or its thread, did.
         duration: Maybe<i64> as Duration,
         /// The span's name.
-        name: Chars<64> as Text,
+        name: Chars<64> as Name,
         /// What tells spans apart that are begun and ended by different threads (`key=`); null if threads do.
         key: Maybe<i64> as Id,
         /// How many spans of the same name, begun before in the same thread, it lies in.
@@ -24,6 +24,6 @@ event! {
         /// The thread that ended it; null if none did.
         end_tid: Maybe<i32> as Id,
         /// The name of the thread that began it.
-        comm: Comm as Text,
+        comm: Comm as Name,
     }
 }

@@ -16,7 +16,7 @@ table! {
         truncated: bool as Flag,
         /// What led from frame to frame: `tables` made from the binaries' call frame information, `frame
         /// pointers`, or `both`; null for a kernel stack, and where there is only one frame.
-        walked: Option<String> as Text,
+        walked: Option<String> as Name,
         /// Whether the last frame is where the thread, or goroutine, began; null for a kernel stack.
         complete: Option<bool> as Flag,
     }

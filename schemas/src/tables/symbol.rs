@@ -10,15 +10,15 @@ table! {
         /// inwards.
         depth: i32 as Count,
         /// The function's name, demangled.
-        name: String as Text,
+        name: String as Function,
         /// Distance of the address from the function's start; null for inlined calls.
         offset: Option<i64> as Bytes,
         /// The source file, where debug information names it.
-        file: Option<String> as Text,
+        file: Option<String> as Path,
         /// The line in that file.
         line: Option<i32> as Count,
         /// The kernel module that the function is in, `bpf` for BPF programs and trampolines; null for the
         /// kernel proper, and for user code, whose module is the frame's.
-        module: Option<String> as Text,
+        module: Option<String> as Name,
     }
 }

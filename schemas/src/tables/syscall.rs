@@ -22,7 +22,7 @@ event! {
         /// The process's real user id.
         uid: i32 as Id,
         /// The thread's name.
-        comm: Comm as Text,
+        comm: Comm as Name,
         /// Its arguments, six of them whether it takes them or not; null unless asked for
         /// (`--syscall-args`).
         args: Loc<Words> as Address,

@@ -15,11 +15,11 @@ event! {
         /// The socket's family: 2 IPv4, 10 IPv6.
         family: i32 as Code,
         /// Local address.
-        laddr: Ip as Text,
+        laddr: Ip as Ip,
         /// Local port.
         lport: i32 as Id,
         /// Remote address.
-        raddr: Ip as Text,
+        raddr: Ip as Ip,
         /// Remote port.
         rport: i32 as Id,
         /// How often the SYN was sent again.
@@ -31,6 +31,6 @@ event! {
         /// The process's real user id.
         uid: i32 as Id,
         /// Name of the thread that connected.
-        comm: Comm as Text,
+        comm: Comm as Name,
     }
 }

@@ -16,11 +16,11 @@ event! {
         /// The socket's family: 2 IPv4, 10 IPv6.
         family: i32 as Code,
         /// Local address.
-        laddr: Ip as Text,
+        laddr: Ip as Ip,
         /// Local port.
         lport: i32 as Id,
         /// Remote address.
-        raddr: Ip as Text,
+        raddr: Ip as Ip,
         /// Remote port.
         rport: i32 as Id,
         /// The owner; null where it is not known: the socket is older than the recording.
@@ -28,6 +28,6 @@ event! {
         /// The owner's real user id; null where it is not known.
         uid: Maybe<i32> as Id,
         /// Name of the owner's thread; null where it is not known.
-        comm: Comm as Text,
+        comm: Comm as Name,
     }
 }

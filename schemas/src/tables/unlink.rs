@@ -16,14 +16,14 @@ event! {
         /// The flags as given to `renameat2`; 0 for other calls.
         flags: i32 as Code,
         /// The path as given, up to 4,095 bytes; null where it could not be read.
-        path: Loc<Str> as Text,
+        path: Loc<Str> as Path,
         /// The directory that a relative path begins at, as the process sees it; null for an absolute
         /// path, or where the directory is too deep to be walked.
-        dir: Loc<Components> as Text,
+        dir: Loc<Components> as Path,
         /// The new path as given; null unless renamed.
-        new_path: Loc<Str> as Text,
+        new_path: Loc<Str> as Path,
         /// As `dir`, of the new path.
-        new_dir: Loc<Components> as Text,
+        new_dir: Loc<Components> as Path,
         /// The process.
         pid: i32 as Id,
         /// The thread.
@@ -31,6 +31,6 @@ event! {
         /// The process's real user id.
         uid: i32 as Id,
         /// The thread's name.
-        comm: Comm as Text,
+        comm: Comm as Name,
     }
 }
