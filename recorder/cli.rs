@@ -94,6 +94,11 @@ pub struct Args {
     #[arg(long, value_name = "SIZE")]
     pub buffer: Option<ByteSize>,
 
+    /// Bring what was recorded to the disk, and begin new files, after this time: so much is missing at most
+    /// if the machine stops
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1m")]
+    pub segment_time: Duration,
+
     /// Keep copies of the binaries of recorded frames in the recording, up to 512 MiB each and 2 GiB in
     /// all, so that `analyze symbolize` has them on another machine
     #[arg(long)]

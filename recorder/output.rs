@@ -5,6 +5,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use lookback_schemas::manifest;
 
 /// The host's name, made fit for a file name.
 pub fn host_name() -> String {
@@ -41,4 +42,16 @@ pub fn create(directory: &Path) -> Result<()> {
         .mode(0o700)
         .create(directory)
         .with_context(|| format!("cannot create {}", directory.display()))
+}
+
+/// Waits until the disk has the directory's name: what is in it would be of no use without.
+///
+/// # Errors
+/// If the disk fails.
+pub fn settle(directory: &Path) -> Result<()> {
+    let parent = match directory.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) | None => Path::new("."),
+    };
+    Ok(manifest::sync_directory(parent)?)
 }

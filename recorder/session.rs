@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use crossbeam_channel::Sender;
 use lookback_schemas::manifest::{self, End, Filters, Host, Manifest, Symbols, Unwinding};
+use lookback_schemas::segment::Rotation;
 use lookback_schemas::{FORMAT_VERSION, TableId};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -125,6 +126,7 @@ pub fn record(args: &Args) -> Result<u8> {
         manifest,
         Arc::clone(&maps),
         Sources { programs, spaces, unwinder },
+        Rotation { age: args.segment_time, ..Rotation::default() },
     )?;
     let present = snapshot::processes(recording.manifest.epoch, &maps, &settings);
     recording.send(TableId::Process, present);
@@ -273,7 +275,8 @@ fn begin(
 ) -> Result<Manifest> {
     let manifest = new_manifest(args, tracers, began);
     output::create(directory)?;
-    if let Err(error) = manifest.write(directory, true) {
+    let written = manifest.write(directory, true).map_err(anyhow::Error::from);
+    if let Err(error) = written.and_then(|()| output::settle(directory)) {
         // Nothing half-written: there is nothing in it yet.
         let _ = std::fs::remove_dir_all(directory);
         return Err(error).context("cannot begin the recording");
@@ -356,11 +359,12 @@ impl Recording {
         manifest: Manifest,
         maps: Arc<Maps>,
         Sources { programs, spaces, unwinder }: Sources,
+        rotation: Rotation,
     ) -> Result<Recording> {
         let progress = Arc::new(Mutex::new(Progress::default()));
         let finish = Arc::new(AtomicBool::new(false));
         let epoch = manifest.epoch;
-        let (writer, batches) = Writer::start(&directory, epoch, &progress);
+        let (writer, batches) = Writer::start(&directory, epoch, rotation, &progress);
         let last = Arc::default();
         let drain = Drain {
             maps: Arc::clone(&maps),
@@ -492,7 +496,7 @@ impl Recording {
             | Ended::Interrupt
             | Ended::Terminate
             | Ended::Command
-            | Ended::Processes => progress.error.clone(),
+            | Ended::Processes => progress.error.clone().or_else(|| failed.clone()),
         };
         manifest.ended = Some(End { at, why: ended.name().to_owned(), error });
         manifest.totals = totals(&progress);

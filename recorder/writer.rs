@@ -64,11 +64,17 @@ pub struct Writer {
 
 impl Writer {
     /// Starts it for a recording in `directory`. It ends when the last sender is dropped.
-    pub fn start(directory: &Path, epoch: i64, progress: &Shared) -> (Writer, Sender<Batch>) {
+    pub fn start(
+        directory: &Path,
+        epoch: i64,
+        rotation: Rotation,
+        progress: &Shared,
+    ) -> (Writer, Sender<Batch>) {
         let (sender, receiver) = bounded(QUEUE);
         let encoder = Encoder {
             directory: directory.to_owned(),
             epoch,
+            rotation,
             tables: BTreeMap::new(),
             failures: BTreeMap::new(),
             progress: Arc::clone(progress),
@@ -91,6 +97,7 @@ impl Writer {
 struct Encoder {
     directory: PathBuf,
     epoch: i64,
+    rotation: Rotation,
     tables: BTreeMap<TableId, Output>,
     /// Rows that could not be written, by table, and since when.
     failures: BTreeMap<TableId, (i64, u64)>,
@@ -122,7 +129,7 @@ impl Encoder {
 
     fn write(&mut self, Batch { table, rows, more }: &Batch) {
         let output = self.tables.entry(*table).or_insert_with(|| Output {
-            writer: TableWriter::new(&self.directory, *table, Rotation::default()),
+            writer: TableWriter::new(&self.directory, *table, self.rotation),
             taken: 0,
             lost: 0,
         });
