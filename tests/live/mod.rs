@@ -5,9 +5,9 @@
 
 mod all_tracers;
 mod alloc;
-mod crash;
 mod custom;
 mod ending;
+mod faults;
 mod files;
 mod filters;
 mod gc;
