@@ -21,6 +21,8 @@ help:
 	@echo 'make demo           build, record a small workload, show the reports, draw flamegraph.svg'
 	@echo 'make test           run every test'
 	@echo 'make test-kernels   run the tests that record under five kernels, in virtual machines'
+	@echo 'make test-faults    run the tests of faults at their full counts (docs/reliability.md)'
+	@echo 'make soak           record a steady load for SOAK_SECONDS (an hour)'
 	@echo 'make bench          measure the recorder (docs/performance.md)'
 	@echo 'make docs           write docs/tables.md from the table definitions'
 	@echo 'make lint           formatting, clippy, shellcheck'
@@ -82,6 +84,17 @@ test: packages vm-packages traced-packages tracefs
 .PHONY: test-kernels
 test-kernels: packages vm-packages traced-packages tracefs
 	LOOKBACK_SLOW=1 LOOKBACK_KERNELS='5.10 6.1 6.12 6.18 7.3' cargo test --test integration -- kernels
+
+# Recorders killed, stopped, on failing disks and so on, as often as docs/reliability.md says; `make test` tries
+# each a few times. The faults of whole machines are in `make test` and `make test-kernels`.
+.PHONY: test-faults
+test-faults: packages traced-packages tracefs
+	LOOKBACK_FAULTS=1 cargo test --test integration -- --nocapture live::faults
+
+.PHONY: soak
+soak: export SOAK_SECONDS ?= 3600
+soak: packages tracefs
+	cargo test --test integration -- --nocapture live::faults::soak
 
 # The analyzer must build and pass its tests where there is no clang. A cc that is clang would hide
 # that it is needed, so it is looked for on a PATH without it.

@@ -113,6 +113,8 @@ struct Check<'a> {
     rows: BTreeMap<TableId, u64>,
     /// Tables of which a file is damaged: what is missing there is no further damage.
     damaged: HashSet<TableId>,
+    /// Tables of which rows were written that the disk does not have.
+    cut_off: HashSet<TableId>,
     segments: u64,
     /// From when to when events may be.
     span: (i64, i64),
@@ -138,6 +140,7 @@ impl<'a> Check<'a> {
             findings: Vec::new(),
             rows: BTreeMap::new(),
             damaged: HashSet::new(),
+            cut_off: HashSet::new(),
             segments: 0,
             span: (span.start.saturating_sub(SLACK), span.end.saturating_add(SLACK)),
             stacks: HashSet::new(),
@@ -240,7 +243,12 @@ impl<'a> Check<'a> {
         if segment.finished() && footer.exists() {
             self.find(Severity::Note, &footer, "no longer needed: its segment is finished");
         }
-        if !segment.finished() && ended {
+        if segment.cut_off() {
+            self.cut_off.insert(table);
+            let severity = if ended { Severity::Damage } else { Severity::Note };
+            let what = "its last rows are missing: the machine stopped before the disk had them";
+            self.find(severity, path, what);
+        } else if !segment.finished() && ended {
             let what = "has no footer, although the recording has ended: read by its sidecar";
             self.find(Severity::Note, path, what);
         }
@@ -464,9 +472,15 @@ impl<'a> Check<'a> {
                     thousands(total.rows),
                     thousands(found)
                 );
-                // Names can be written anew, and the manifest follows.
+                // Names can be written anew, and the manifest follows. And the disk may have had the
+                // manifest before the rows.
                 let anew = table == TableId::Symbol;
-                self.find(if anew { Severity::Note } else { Severity::Damage }, &path, what);
+                let cut_off = !ended && self.cut_off.contains(&table);
+                self.find(
+                    if anew || cut_off { Severity::Note } else { Severity::Damage },
+                    &path,
+                    what,
+                );
             }
         }
     }

@@ -110,6 +110,7 @@ mod tests {
         let made = Made::new();
         let row = made.clock(0.0);
         made.rows(&[row]);
+        made.end(5.0);
         let directory = tempfile::tempdir().expect("tests may write temporary files");
         let copy = directory.path().join("copy");
         redact(&made, &copy, &[]).expect("nothing is wrong");
@@ -131,6 +132,7 @@ mod tests {
         let made = Made::new();
         let row = made.clock(0.0);
         made.rows(&[row]);
+        made.end(5.0);
         let segment = made.path().join("clock/000001.parquet");
         std::fs::write(segment, "no Parquet at all").expect("tests may write temporary files");
         assert!(analyze(&made, &["cat", "clock"]).is_err());

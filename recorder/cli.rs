@@ -109,6 +109,10 @@ pub struct Args {
     /// What is kept of a long recording.
     #[command(flatten)]
     pub flight: FlightArgs,
+    /// Bring what was recorded to the disk, and begin new files, after this time: so much is missing at most
+    /// if the machine stops
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1m")]
+    pub segment_time: Duration,
 
     /// Keep copies of the binaries of recorded frames in the recording, up to 512 MiB each and 2 GiB in
     /// all, so that `analyze symbolize` has them on another machine

@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use lookback_schemas::tables::Frame;
-use lookback_schemas::{TableId, private};
 use lookback_schemas::manifest::{End, Kept, Manifest, Snapshot, Symbols, Total};
 use lookback_schemas::recording::Recording;
 use lookback_schemas::segment::{self, Ended, Rotation, TableWriter};
+use lookback_schemas::tables::Frame;
+use lookback_schemas::{TableId, private};
 
 use crate::binaries::Binary;
 use crate::chunks::Chunk;
@@ -109,7 +109,11 @@ fn link(chunks: &[Arc<Chunk>], directory: &Path) -> Result<(u32, Vec<Frame>)> {
     let mut names = 0;
     for ended in chunks.iter().flat_map(|chunk| &chunk.segments) {
         let number = link_one(ended, directory).with_context(|| {
-            format!("cannot take {} into the snapshot {}", ended.path.display(), directory.display())
+            format!(
+                "cannot take {} into the snapshot {}",
+                ended.path.display(),
+                directory.display()
+            )
         })?;
         if ended.table == TableId::Symbol {
             names = number;

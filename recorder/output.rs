@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
+use lookback_schemas::{Error, manifest};
 
 /// The host's name, made fit for a file name.
 pub fn host_name() -> String {
@@ -28,4 +29,16 @@ pub fn directory(wanted: Option<&Path>) -> Result<PathBuf> {
         bail!("{} exists already; choose another with --output", directory.display());
     }
     Ok(directory)
+}
+
+/// Waits until the disk has the directory's name: what is in it would be of no use without.
+///
+/// # Errors
+/// If the disk fails.
+pub fn settle(directory: &Path) -> Result<(), Error> {
+    let parent = match directory.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) | None => Path::new("."),
+    };
+    manifest::sync_directory(parent)
 }

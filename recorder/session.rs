@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use crossbeam_channel::Sender;
 use lookback_schemas::manifest::{self, End, Filters, Host, Manifest, Symbols, Unwinding};
 use lookback_schemas::redact::Redaction;
+use lookback_schemas::segment::Rotation;
 use lookback_schemas::symbols::kallsyms::Kallsyms;
 use lookback_schemas::tables::Frame;
 use lookback_schemas::wire::Settings;
@@ -145,6 +146,7 @@ pub fn record(args: &Args) -> Result<u8> {
             ends,
             triggers,
             tolerant: args.tolerate_loss,
+            rotation: Rotation { age: args.segment_time, ..Rotation::default() },
         },
         scribe,
     )?;
@@ -317,7 +319,10 @@ fn begin(
     redaction: Option<Arc<Redaction>>,
 ) -> Result<(Manifest, Scribe)> {
     let scribe = owner::create(directory, redaction)?;
-    if let Err(error) = scribe.manifest(&manifest, directory, true) {
+    let written = scribe.manifest(&manifest, directory, true);
+    let name = directory.to_owned();
+    let settle = || Ok(scribe.run(move || output::settle(&name))?);
+    if let Err(error) = written.and_then(|()| settle()) {
         // Nothing half-written: there is nothing in it yet.
         scribe.remove(directory);
         return Err(error).context("cannot begin the recording");
@@ -381,6 +386,7 @@ struct Sources {
     ends: Ends,
     triggers: Triggers,
     tolerant: bool,
+    rotation: Rotation,
 }
 
 /// A recording that is being made: the threads and what they write to.
@@ -408,7 +414,17 @@ impl Recording {
         directory: PathBuf,
         manifest: Manifest,
         maps: Arc<Maps>,
-        Sources { programs, spaces, unwinder, settings, flight, ends, triggers, tolerant }: Sources,
+        Sources {
+            programs,
+            spaces,
+            unwinder,
+            settings,
+            flight,
+            ends,
+            triggers,
+            tolerant,
+            rotation,
+        }: Sources,
         scribe: Scribe,
     ) -> Result<Recording> {
         let stacks = manifest
@@ -424,6 +440,7 @@ impl Recording {
             epoch,
             started: manifest.started,
             limits,
+            rotation,
             redaction: scribe.redaction(),
         };
         // From there, so that it has the rights of the scribe, and no more.
@@ -590,7 +607,7 @@ impl Recording {
             | Ended::Interrupt
             | Ended::Terminate
             | Ended::Command
-            | Ended::Processes => progress.error.clone(),
+            | Ended::Processes => progress.error.clone().or_else(|| failed.clone()),
         };
         manifest.ended = Some(End { at, why: ended.name().to_owned(), error });
         manifest.totals = totals(&progress);

@@ -104,6 +104,8 @@ pub struct Destination {
     pub started: i64,
     /// What is kept.
     pub limits: Limits,
+    /// When segments end.
+    pub rotation: Rotation,
     /// What never reaches the disk.
     pub redaction: Option<Arc<Redaction>>,
 }
@@ -121,6 +123,7 @@ impl Writer {
         let encoder = Encoder {
             directory: destination.directory,
             epoch: destination.epoch,
+            rotation: destination.rotation,
             tables: BTreeMap::new(),
             failures: BTreeMap::new(),
             chunks: Chunks::new(destination.limits),
@@ -149,6 +152,7 @@ impl Writer {
 struct Encoder {
     directory: PathBuf,
     epoch: i64,
+    rotation: Rotation,
     tables: BTreeMap<TableId, Output>,
     /// Rows that could not be written, by table, and since when.
     failures: BTreeMap<TableId, (i64, u64)>,
@@ -196,7 +200,7 @@ impl Encoder {
 
     fn write(&mut self, Batch { table, rows, more }: &Batch) {
         let output = self.tables.entry(*table).or_insert_with(|| Output {
-            writer: TableWriter::new(&self.directory, *table, Rotation::default()),
+            writer: TableWriter::new(&self.directory, *table, self.rotation),
             taken: 0,
             lost: 0,
             discarded: 0,

@@ -117,6 +117,11 @@ impl Running {
         self.child.try_wait().unwrap().is_some()
     }
 
+    /// Waits until it ends by itself: its input stays open.
+    pub fn await_end(&mut self) {
+        wait_for("a process to end", || self.has_ended().then_some(()));
+    }
+
     /// Waits until it ends, and until all of its output is there.
     pub fn end(self) -> Ended {
         self.end_within(limit())

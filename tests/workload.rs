@@ -46,6 +46,7 @@ const VARIANTS: &[(&str, &str, &str, &[&str])] = &[
     ("heap-stripped", "heap.c", "cc", &["-static", "-s"]),
     ("heap-musl", "heap.c", "musl-gcc", &[]),
     ("heap-musl-static", "heap.c", "musl-gcc", &["-static"]),
+    ("libfailing.so", "failing.c", "cc", &["-shared", "-fPIC", "-ldl"]),
     ("libplugin.so", "plugin.c", "cc", &["-shared", "-fPIC"]),
     ("plugins", "plugins.c", "cc", &["-ldl"]),
     ("news", "news.cc", "c++", &["-std=gnu++17"]),
@@ -102,7 +103,7 @@ pub fn is_installed(program: &str) -> bool {
 }
 
 /// Whether the C compiler finds a header.
-fn has_header(header: &str) -> bool {
+pub fn has_header(header: &str) -> bool {
     let arguments = ["-E", "-include", header, "-x", "c", "/dev/null"];
     Command::new("cc").args(arguments).output().unwrap().status.success()
 }

@@ -417,5 +417,20 @@ pub(crate) fn replace(path: &Path, content: &[u8], durable: bool) -> Result<(), 
         // Best effort: the error that matters is the first one.
         let _ = std::fs::remove_file(&new);
         Error::Io { path: path.to_owned(), source }
-    })
+    })?;
+    match path.parent() {
+        Some(directory) if durable => sync_directory(directory),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Waits until the disk has the names in a directory: without that, a file whose content it has can be
+/// gone after the machine stopped.
+///
+/// # Errors
+/// If the disk fails.
+pub fn sync_directory(directory: &Path) -> Result<(), Error> {
+    std::fs::File::open(directory)
+        .and_then(|open| open.sync_all())
+        .map_err(Error::io(directory))
 }

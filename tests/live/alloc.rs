@@ -4,8 +4,6 @@
 //! `analyze memleak` reports.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs::{self, File};
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -20,7 +18,7 @@ use super::sites::{Sites, Stacks, Sum, add, booked, report, reported, site_of_ro
 use super::{missing, shared};
 use crate::command_line::refused;
 use crate::recording::{Record, Recorded, assert_same, known};
-use crate::running::{Running, in_vm, wait_for};
+use crate::running::Running;
 use crate::workload::{self, Fact, fact, facts};
 
 // --- Making recordings ---
@@ -760,128 +758,6 @@ fn a_sample_stands_for_all() {
         assert!((count - estimate / size).abs() <= 1 + kept / 2, "{site:?}: {count}");
     }
     assert_eq!(reported.len(), sampled.len());
-}
-
-// --- A server that must not notice ---
-
-/// A server that answers; see `tests/workloads/serve.c`.
-struct Server {
-    running: Running,
-    about: Fact,
-    progresses: usize,
-}
-
-impl Server {
-    fn start(threads: usize) -> Server {
-        let mut command = Command::new(workload::path("serve"));
-        let mut running = Running::start(command.arg(threads.to_string()));
-        let about = fact(&running.await_line("serve "), "serve");
-        Server { running, about, progresses: 0 }
-    }
-
-    /// How many blocks it has leaked, and how many answers were wrong.
-    fn progress(&mut self) -> Fact {
-        self.running.send_line();
-        self.progresses += 1;
-        wait_for("a progress", || {
-            let all = facts(&self.running.output_so_far(), "progress");
-            (all.len() == self.progresses).then(|| all.into_iter().next_back().unwrap())
-        })
-    }
-
-    /// Waits until it has answered `more` times.
-    fn answers(&mut self, more: i64) -> Fact {
-        let before = self.progress().int("answered");
-        wait_for("answers", || {
-            let progress = self.progress();
-            assert_eq!(progress.int("failed"), 0);
-            (progress.int("answered") >= before + more).then_some(progress)
-        })
-    }
-
-    fn end(self) {
-        let ended = self.running.end();
-        assert!(ended.status.success(), "{ended:?}");
-        let served = fact(&ended.stdout, "served");
-        assert_eq!(served.int("failed"), 0);
-        assert_eq!(served.int("answered"), served.int("leaked"));
-    }
-}
-
-/// How many bytes of a process's code are not those of the files that it was loaded from.
-pub fn changed_code(pid: i32) -> usize {
-    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
-    let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
-    let mut changed = 0;
-    for line in maps.lines().filter(|line| line.contains(" r-xp ") && line.contains(" /")) {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let hex = |text: &str| u64::from_str_radix(text, 16).unwrap();
-        let (start, end) = words[0].split_once('-').unwrap();
-        let length = (hex(end) - hex(start)) as usize;
-        let (mut loaded, mut stored) = (vec![0; length], vec![0; length]);
-        memory.read_exact_at(&mut loaded, hex(start)).unwrap();
-        let file = File::open(words[5]).unwrap();
-        // The last page may be longer than the file.
-        let in_file = file.read_at(&mut stored, hex(words[2])).unwrap();
-        changed += std::iter::zip(&loaded[..in_file], &stored).filter(|(a, b)| a != b).count();
-    }
-    changed
-}
-
-/// Records the server while it answers `answers` times; checks what it leaked meanwhile.
-fn attach_to(server: &mut Server, answers: i64) {
-    let pid = server.running.pid();
-    let before = server.progress().int("leaked");
-    let mut recorder = Record::trace("alloc").pid(pid).start();
-    recorder.attached();
-    let first = server.progress().int("leaked");
-    assert!(changed_code(pid) > 0, "the probes are there");
-    let last = server.answers(answers).int("leaked");
-    recorder.running.signal(libc::SIGINT);
-    let recorded = recorder.finish();
-    let after = server.progress().int("leaked");
-    recorded.assert_nothing_lost();
-    assert_eq!(changed_code(pid), 0, "the code is as it was");
-
-    let (sites, others) = reported(&recorded, "heap", &[]);
-    let threads = server.about.int("threads");
-    let size = server.about.int("bytes");
-    let site = (server.about.word("name").to_owned(), server.about.int32("line"));
-    let (bytes, count) = sites[&site];
-    let least = last - first - threads;
-    let most = after - before + threads;
-    assert!(least >= answers - 2 * threads && (least..=most).contains(&count), "{count}: {least}");
-    assert_eq!(bytes, count * size);
-    assert_eq!(others, (0, 0));
-    for ((name, line), (_, count)) in &sites {
-        // A block for each thread, which the next request frees.
-        let is_scratch = name == server.about.word("scratch") && *count <= threads;
-        assert!(is_scratch || (name, line) == (&site.0, &site.1), "{name}:{line}: {count}");
-    }
-}
-
-#[test]
-fn a_server_goes_on_answering_while_it_is_recorded() {
-    let Some(_turn) = shared(&["alloc"]) else { return };
-    // Emulated processors have enough to do with a few.
-    let threads: &[usize] = if in_vm() { &[4] } else { &[1, 4, 16] };
-    for threads in threads.iter().copied() {
-        let mut server = Server::start(threads);
-        attach_to(&mut server, if in_vm() { 50 } else { 500 });
-        server.answers(threads as i64);
-        server.end();
-    }
-}
-
-#[test]
-fn attaching_again_and_again_leaves_no_trace() {
-    let Some(_turn) = shared(&["alloc"]) else { return };
-    let mut server = Server::start(4);
-    for _ in 0..if in_vm() { 2 } else { 20 } {
-        attach_to(&mut server, 50);
-        server.answers(10);
-    }
-    server.end();
 }
 
 // --- What cannot be ---

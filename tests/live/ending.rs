@@ -5,13 +5,11 @@ use std::io::Read as _;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::process::{Command, Stdio};
 
-use lookback_schemas::TableId;
 use lookback_schemas::cell::View as _;
 use lookback_schemas::manifest::Symbols;
-use lookback_schemas::recording::Recording;
 use lookback_schemas::tables::{Kill, Sample, Symbol};
 
-use super::{alone, shared, skip};
+use super::shared;
 use crate::recording::{RECORD, Record, is_absent};
 use crate::running::{Running, is_alive, run, wait_for};
 use crate::workload::{self, fact};
@@ -176,41 +174,6 @@ fn the_live_line_is_only_for_terminals() {
     assert!(lines[0].contains(output.to_str().unwrap()), "{lines:?}");
     assert!(lines[1].starts_with("next: analyze "), "{lines:?}");
     assert!(!piped.stderr.contains(['\r', '\x1b']), "{lines:?}");
-}
-
-#[test]
-fn a_full_disk_ends_the_recording_and_what_was_written_stays() {
-    let Some(_turn) = alone(&["signal"]) else { return };
-    let directory = tempfile::tempdir().unwrap();
-    let (disk, copy) = (directory.path().join("disk"), directory.path().join("copy"));
-    std::fs::create_dir(&disk).unwrap();
-    // Room for a row group or two, and not for the whole burst. The disk goes away with the
-    // namespace: what is on it is copied before.
-    let script = "mount -t tmpfs -o size=4m tmpfs \"$1\" || exit 90
-        \"$3\" --quiet --trace signal --output \"$1/recording\" -- \"$4\" burst 2000000
-        status=$?
-        cp -r \"$1/recording\" \"$2\"
-        exit $status";
-    let mut shell = Command::new("unshare");
-    shell.args(["--mount", "--propagation", "private", "/bin/sh", "-c", script, "sh"]);
-    let ended = run(shell.args([&disk, &copy]).arg(RECORD).arg(workload::path("signals")));
-    if ended.status.code() == Some(90) || ended.stderr.contains("unshare failed") {
-        return skip(&format!("nothing can be mounted: {}", ended.stderr));
-    }
-    assert_eq!(ended.status.code(), Some(2), "{}", ended.stderr);
-    let lines: Vec<&str> = ended.stderr.lines().collect();
-    assert_eq!(lines.len(), 1, "{lines:?}");
-    assert!(lines[0].starts_with("record: "), "{lines:?}");
-    assert!(lines[0].contains("No space left on device"), "{lines:?}");
-
-    let recording = Recording::open(&copy).unwrap();
-    let error = recording.manifest().ended.as_ref().unwrap().error.as_deref();
-    assert!(error.is_some_and(|error| error.contains("No space left on device")), "{error:?}");
-    let kills = crate::recording::table::<Kill>(&recording);
-    let total = recording.manifest().totals[TableId::Kill.name()];
-    assert_eq!(total.rows, kills.rows() as u64, "what was written is there");
-    assert_eq!(total.seen, Some(total.rows + total.lost), "and what was not is counted");
-    assert!(total.rows > 0 && total.lost > 0, "{total:?}");
 }
 
 /// One line on the standard error, the status of a failure, and nothing left.

@@ -194,14 +194,14 @@ fn a_name() {
 }
 
 /// A control group of version 2 that goes away with the test.
-struct Group(PathBuf);
+pub struct Group(pub PathBuf);
 
 impl Group {
-    fn create(path: PathBuf) -> std::io::Result<Group> {
+    pub fn create(path: PathBuf) -> std::io::Result<Group> {
         std::fs::create_dir(&path).map(|()| Group(path))
     }
 
-    fn adopt(&self, pid: i32) -> std::io::Result<()> {
+    pub fn adopt(&self, pid: i32) -> std::io::Result<()> {
         std::fs::write(self.0.join("cgroup.procs"), pid.to_string())
     }
 
@@ -224,7 +224,7 @@ impl Drop for Group {
 }
 
 /// Where the hierarchy of version 2 is mounted.
-fn hierarchy() -> Option<PathBuf> {
+pub fn hierarchy() -> Option<PathBuf> {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     let of_cgroup2 = |line: &str| {
         let (mount, source) = line.split_once(" - ")?;

@@ -14,7 +14,7 @@ use lookback_schemas::recording::Recording;
 use lookback_schemas::tables::{Kill, Sample};
 use serde_json::Value;
 
-use super::crash::Random;
+use super::faults::Random;
 use super::sites::Stacks;
 use super::{alone, shared};
 use crate::command_line::refused;

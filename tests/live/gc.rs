@@ -14,7 +14,7 @@ use lookback_schemas::tables::Gc;
 use lookback_schemas::tables::gc::{Part, Runtime};
 use tempfile::TempDir;
 
-use super::alloc::changed_code;
+use super::faults::changed_code;
 use super::shop::{self, Between};
 use super::{alone, has_tracefs, missing, shared};
 use crate::recording::{RECORD, Record, Recorded, is_absent, known, text};

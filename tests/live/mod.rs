@@ -6,9 +6,9 @@
 mod all_tracers;
 mod alloc;
 mod capabilities;
-mod crash;
 mod custom;
 mod ending;
+mod faults;
 mod files;
 mod filters;
 mod flight;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-use super::alloc::changed_code;
+use super::faults::changed_code;
 use super::shared;
 use super::shop::{
     self, Copy, Event, Values, assert_hits, attach, attached, commanded, counts, events, hits,

@@ -7,6 +7,11 @@
 //! footer, or else by its sidecar; there is no repair step, and what is lost is the row group that
 //! was being written.
 //!
+//! A killed process loses nothing of what it has written, but a machine that stops loses what the disk did
+//! not have yet. A segment that ends is brought to the disk, and only then its sidecar goes: from then on
+//! its rows are safe. Of the one that was being written, the disk may have the sidecar and not all of the
+//! row groups that it lists; those that it has are read ([`Segment::cut_off`]).
+//!
 //! [`TableWriter`] writes the segments of one table. It starts a new one when the current one is
 //! large or old. Row groups of a quiet table are small, since each holds one second, and small row
 //! groups cost space: a segment that ends is therefore rewritten with large ones, beside the old one

@@ -10,8 +10,11 @@ use bytes::Bytes;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
-use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::metadata::{
+    FileMetaData, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData,
+};
 use parquet::file::reader::{ChunkReader, Length};
+use parquet::schema::types::{SchemaDescriptor, Type};
 
 use super::sidecar;
 use crate::Error;
@@ -25,6 +28,7 @@ pub struct Segment {
     file: Option<Kept>,
     metadata: ArrowReaderMetadata,
     finished: bool,
+    cut_off: bool,
 }
 
 /// How a segment comes back to its file.
@@ -108,33 +112,68 @@ pub fn open(path: &Path) -> Result<Segment, Error> {
 
 fn open_once(path: &Path) -> Result<Segment, Error> {
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-    let file = match Places::open(path) {
-        Ok(file) => Some(file),
+    let places = || match Places::open(path) {
+        Ok(file) => Ok(Some(file)),
         // The sidecar comes first: the recorder was killed before it created the file.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-        Err(source) => return Err(Error::Io { path: path.to_owned(), source }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(Error::Io { path: path.to_owned(), source }),
     };
+    let mut file = places()?;
     let own_footer = match &file {
         Some(file) => decoding(path, || ParquetMetaDataReader::new().parse_and_finish(file)),
         None => Err(Error::Damaged { path: path.to_owned(), why: "no such file".to_owned() }),
     };
-    let (metadata, finished) = match own_footer {
-        Ok(metadata) => (metadata, true),
+    let length = |file: &Option<Places>| file.as_ref().map_or(0, |file| file.length);
+    let (metadata, finished, cut_off) = match own_footer {
+        Ok(metadata) => (metadata, true, false),
         Err(footer_error) => match std::fs::read(sidecar(path)) {
+            // The machine stopped before the disk had it.
+            Ok(footer) if footer.is_empty() => (nothing(), false, true),
             Ok(footer) => {
                 let footer_path = sidecar(path);
                 let metadata = decoding(&footer_path, || {
                     ParquetMetaDataReader::new().parse_and_finish(&Bytes::from(footer))
                 })?;
-                (metadata, false)
+                // It may have grown since, and the sidecar with it.
+                file = places()?;
+                let (metadata, cut_off) = within(metadata, length(&file));
+                (metadata, false, cut_off)
             }
             Err(_) => return Err(footer_error),
         },
     };
-    check_extent(path, file.as_ref().map_or(0, |file| file.length), &metadata)?;
+    check_extent(path, length(&file), &metadata)?;
     let metadata = decoding(path, || ArrowReaderMetadata::try_new(Arc::new(metadata), options))?;
     let file = file.map(|file| if finished { Kept::Closed(file.length) } else { Kept::Open(file) });
-    Ok(Segment { path: path.to_owned(), file, metadata, finished })
+    Ok(Segment { path: path.to_owned(), file, metadata, finished, cut_off })
+}
+
+/// What stands in a segment of which nothing is known, not even its columns.
+fn nothing() -> ParquetMetaData {
+    let root = Type::group_type_builder("schema").build().expect("a group may be empty");
+    let schema = Arc::new(SchemaDescriptor::new(Arc::new(root)));
+    ParquetMetaData::new(FileMetaData::new(2, 0, None, None, schema, None), Vec::new())
+}
+
+/// What of a sidecar's row groups lies within the file's length, and whether that is not all. A disk takes
+/// the end of a file when it likes, and if the machine stops before, the sidecar may be ahead.
+fn within(metadata: ParquetMetaData, length: u64) -> (ParquetMetaData, bool) {
+    let ends_within = |group: &&RowGroupMetaData| {
+        group.columns().iter().all(|chunk| {
+            let start = chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset());
+            let end = start.checked_add(chunk.compressed_size());
+            end.is_some_and(|end| u64::try_from(end).is_ok_and(|end| end <= length))
+        })
+    };
+    let groups: Vec<RowGroupMetaData> =
+        metadata.row_groups().iter().take_while(ends_within).cloned().collect();
+    if groups.len() == metadata.num_row_groups() {
+        return (metadata, false);
+    }
+    let rows = groups.iter().fold(0_i64, |rows, group| rows.saturating_add(group.num_rows()));
+    let schema = metadata.file_metadata().schema_descr_ptr();
+    let file = FileMetaData::new(2, rows, None, None, schema, None);
+    (ParquetMetaData::new(file, groups), true)
 }
 
 /// Refuses a footer that names places outside the file, or more values than its bytes could hold.
@@ -187,6 +226,13 @@ impl Segment {
     #[must_use]
     pub fn finished(&self) -> bool {
         self.finished
+    }
+
+    /// Whether rows are missing at its end that had been written: the machine stopped before the disk had
+    /// them.
+    #[must_use]
+    pub fn cut_off(&self) -> bool {
+        self.cut_off
     }
 
     /// Rows in it.

@@ -1,12 +1,13 @@
 //! Writing a table anew, of a recording that is over.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 use arrow::record_batch::RecordBatch;
 
 use super::{Rotation, TableWriter};
+use crate::manifest::sync_directory;
 use crate::{Error, TableId, private};
 
 /// Puts `rows` in the place of all that a table holds; the result is how many they are.
@@ -53,7 +54,7 @@ fn write(
             fs::remove_file(&path).map_err(Error::io(&path))?;
         }
     }
-    File::open(&folder).and_then(|folder| folder.sync_all()).map_err(Error::io(&folder))?;
+    sync_directory(&folder)?;
     Ok(writer.rows())
 }
 

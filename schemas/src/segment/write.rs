@@ -13,6 +13,7 @@ use parquet::schema::types::SchemaDescPtr;
 
 use super::{open, sidecar};
 use crate::encode::Encoder;
+use crate::manifest::sync_directory;
 use crate::{Column, Error, TableId, cell, manifest, private};
 
 /// A row group of so many rows is full.
@@ -293,10 +294,13 @@ impl EndedSegment {
         } else {
             File::open(path).and_then(|file| file.sync_all()).map_err(Error::io(path))?;
         }
+        // The names as well: the segment's in its table's folder, and the folder's in the recording.
+        for directory in path.ancestors().skip(1).take(2) {
+            sync_directory(directory)?;
+        }
+        // Only now: where there is none, the disk has the segment.
         let footer = sidecar(path);
         std::fs::remove_file(&footer).map_err(Error::io(&footer))?;
-        let directory = path.parent().expect("a segment lies in its table's folder");
-        File::open(directory).and_then(|d| d.sync_all()).map_err(Error::io(directory))?;
         Ok(std::fs::metadata(path).map_err(Error::io(path))?.len())
     }
 }
