@@ -430,7 +430,5 @@ pub(crate) fn replace(path: &Path, content: &[u8], durable: bool) -> Result<(), 
 /// # Errors
 /// If the disk fails.
 pub fn sync_directory(directory: &Path) -> Result<(), Error> {
-    std::fs::File::open(directory)
-        .and_then(|open| open.sync_all())
-        .map_err(Error::io(directory))
+    std::fs::File::open(directory).and_then(|open| open.sync_all()).map_err(Error::io(directory))
 }
