@@ -48,7 +48,9 @@ impl Duties {
             needed.push(Capability::CAP_SYSLOG);
         }
         if self.attaches {
-            needed.push(Capability::CAP_PERFMON);
+            // Since 6.16, and in older kernels that are maintained, it takes this to put a probe into a program by
+            // a perf event (ba677dbe77af); CAP_PERFMON is enough for all else.
+            needed.extend([Capability::CAP_PERFMON, Capability::CAP_SYS_ADMIN]);
         }
         if self.signals {
             needed.push(Capability::CAP_KILL);

@@ -36,13 +36,16 @@ const LEFT_OUT: [&str; 14] = [
 
 /// Left out as well but for `LOOKBACK_SLOW` (`make test-kernels`): emulated, these take minutes each, a Java
 /// virtual machine first of all.
-const SLOW: [&str; 6] = [
+const SLOW: [&str; 9] = [
     "java",
+    "live::faults::unharmed::",
     "live::gc::pauses_of_concurrent_marking",
     "live::gc::slow_spans",
     "live::custom::two_hundred_probes",
     "live::custom::lists_name",
     "live::readline::long_lines",
+    "live::service::",
+    "live::unwind::builds::",
 ];
 
 /// Status of `tests/kernels/run` where it cannot run.

@@ -5,7 +5,8 @@
  *
  * Each of its threads has a client, a thread too, that asks about every millisecond and checks the
  * answer. For each line on the standard input it says `progress`; it ends when that does. A busy one does not
- * leak; its clients ask by TCP on the loopback interface, and without pause. Its answers are made in the
+ * leak; its clients ask by TCP on the loopback interface, thousands of times a second. (Without any pause they
+ * would hold up the kernel's grace periods, and so whoever attaches probes, for seconds each.) Its answers are made in the
  * function `serve_answer`, and where <sys/sdt.h> is installed, each comes by the USDT probe serve:answered.
  *
  *   serve pid= threads= name= line= bytes= scratch=   where it leaks, how much, and where it does not
@@ -86,8 +87,7 @@ static void *ask(void *argument)
 		else
 			wrong++;
 		waited += now(CLOCK_MONOTONIC) - asked;
-		if (!busy)
-			sleep_ms(1);
+		usleep(busy ? 100 : 1000);
 	}
 	must(shutdown(socket, SHUT_RDWR));
 	return NULL;
