@@ -151,7 +151,10 @@ fn facts(source: &Source, manifest: &Manifest) -> Vec<(&'static str, String)> {
             kept.bytes.map(|bytes| format!("at most {} bytes", thousands(bytes))),
         ];
         let limits: Vec<String> = limits.into_iter().flatten().collect();
-        facts.push(("kept", format!("the newest, {}", limits.join(", "))));
+        // A snapshot may be of a recording that keeps everything.
+        if !limits.is_empty() {
+            facts.push(("kept", format!("the newest, {}", limits.join(", "))));
+        }
         facts.push((
             "recorded",
             format!("since {}; what is older was discarded", time(manifest.started)),

@@ -73,41 +73,10 @@ impl Chunk {
 
     /// Deletes its files; the names of those that could not be deleted are lost with it.
     fn delete(&self) {
-        let refers = |table: TableId| match table {
-            TableId::Process
-            | TableId::Cgroup
-            | TableId::Stack
-            | TableId::Frame
-            | TableId::Symbol => false,
-            TableId::Exec
-            | TableId::Fork
-            | TableId::Exit
-            | TableId::Signal
-            | TableId::Kill
-            | TableId::Sample
-            | TableId::Syscall
-            | TableId::Open
-            | TableId::Unlink
-            | TableId::Runq
-            | TableId::Offcpu
-            | TableId::Hardirq
-            | TableId::Softirq
-            | TableId::Tcpconnect
-            | TableId::Tcpstate
-            | TableId::Tcprtt
-            | TableId::Lsmconnect
-            | TableId::Kalloc
-            | TableId::Alloc
-            | TableId::Vm
-            | TableId::Gc
-            | TableId::Readline
-            | TableId::Probe
-            | TableId::Span
-            | TableId::Clock
-            | TableId::Loss => true,
+        // A name goes before its frame, and a stack before its frames.
+        let order = |ended: &&Ended| {
+            (is_leaned_on(ended.table), ended.table != TableId::Symbol, ended.table)
         };
-        // A stack goes before its frames.
-        let order = |ended: &&Ended| (!refers(ended.table), ended.table);
         let mut segments: Vec<&Ended> = self.segments.iter().collect();
         segments.sort_by_key(order);
         for ended in segments {
@@ -115,6 +84,43 @@ impl Chunk {
             let _ = fs::remove_file(&ended.path);
             let _ = fs::remove_file(segment::sidecar(&ended.path));
         }
+    }
+}
+
+/// Whether rows of other tables mean little without those of this one.
+pub fn is_leaned_on(table: TableId) -> bool {
+    match table {
+        TableId::Exec
+        | TableId::Fork
+        | TableId::Exit
+        | TableId::Cgroup
+        | TableId::Process
+        | TableId::Stack
+        | TableId::Frame
+        | TableId::Symbol
+        | TableId::Clock
+        | TableId::Loss => true,
+        TableId::Signal
+        | TableId::Kill
+        | TableId::Sample
+        | TableId::Syscall
+        | TableId::Open
+        | TableId::Unlink
+        | TableId::Runq
+        | TableId::Offcpu
+        | TableId::Hardirq
+        | TableId::Softirq
+        | TableId::Tcpconnect
+        | TableId::Tcpstate
+        | TableId::Tcprtt
+        | TableId::Lsmconnect
+        | TableId::Kalloc
+        | TableId::Alloc
+        | TableId::Vm
+        | TableId::Gc
+        | TableId::Readline
+        | TableId::Probe
+        | TableId::Span => false,
     }
 }
 

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 use lookback_schemas::TableId;
 use lookback_schemas::manifest;
 
+use crate::chunks::is_leaned_on;
+
 /// Losses that go on for so long are no accident.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// For how long a table is stopped for the first time, and at most.
@@ -83,7 +85,7 @@ impl Overload {
         }
         let runs =
             |table: TableId| self.stopped.get(&table).is_none_or(|pause| pause.until.is_none());
-        let loudest = load.seen.iter().filter(|(table, _)| is_optional(**table) && runs(**table));
+        let loudest = load.seen.iter().filter(|(table, _)| !is_leaned_on(**table) && runs(**table));
         if let Some((table, seen)) = loudest.max_by_key(|(_, seen)| **seen) {
             let rate = |events: u64| events as f64 / load.time.as_secs_f64().max(0.001);
             let why = format!(
@@ -116,43 +118,6 @@ pub fn note(step: &Step, at: i64, stopped: &mut Vec<manifest::Stopped>) {
                 last.until = Some(at);
             }
         }
-    }
-}
-
-/// Whether the other tables are of use without this one.
-fn is_optional(table: TableId) -> bool {
-    match table {
-        TableId::Exec
-        | TableId::Fork
-        | TableId::Exit
-        | TableId::Cgroup
-        | TableId::Process
-        | TableId::Stack
-        | TableId::Frame
-        | TableId::Symbol
-        | TableId::Clock
-        | TableId::Loss => false,
-        TableId::Signal
-        | TableId::Kill
-        | TableId::Sample
-        | TableId::Syscall
-        | TableId::Open
-        | TableId::Unlink
-        | TableId::Runq
-        | TableId::Offcpu
-        | TableId::Hardirq
-        | TableId::Softirq
-        | TableId::Tcpconnect
-        | TableId::Tcpstate
-        | TableId::Tcprtt
-        | TableId::Lsmconnect
-        | TableId::Kalloc
-        | TableId::Alloc
-        | TableId::Vm
-        | TableId::Gc
-        | TableId::Readline
-        | TableId::Probe
-        | TableId::Span => true,
     }
 }
 

@@ -657,6 +657,8 @@ impl Recording {
             self.flight.ask(&self.manifest);
         }
         let progress = self.progress();
+        // A snapshot has what the manifest says, also before that is written for the first time.
+        self.manifest.kept = self.flight.kept(&progress, self.manifest.started);
         let of = Of {
             directory: &self.directory,
             maps: &self.maps,
