@@ -14,7 +14,7 @@ use clap::Args;
 use lookback_schemas::recording::Recording;
 use lookback_schemas::symbols::tree::{self, Kind};
 use lookback_schemas::symbols::{self, FOLDER, Found};
-use lookback_schemas::{TableId, manifest, private};
+use lookback_schemas::{TableId, manifest, private, regular};
 
 use crate::render::{escaped, thousands};
 use crate::repair::check_at_rest;
@@ -96,7 +96,9 @@ fn pack(
     folder.set_mode(0o700);
     folder.set_size(0);
     archive.append_data(&mut folder, name, io::empty())?;
-    append(&mut archive, &name.join(manifest::FILE), &recording.join(manifest::FILE))?;
+    // Of the recording nothing but files is packed: a link could lead to what is not the recording's.
+    let own = |path: &Path| regular::open(path).with_context(|| path.display().to_string());
+    append(&mut archive, &name.join(manifest::FILE), own(&recording.join(manifest::FILE))?)?;
     for table in TableId::ALL {
         let folder = recording.join(table.name());
         let Ok(entries) = fs::read_dir(&folder) else { continue };
@@ -104,7 +106,7 @@ fn pack(
         paths.sort();
         for path in paths {
             let file = path.file_name().unwrap_or_default();
-            append(&mut archive, &name.join(table.name()).join(file), &path)?;
+            append(&mut archive, &name.join(table.name()).join(file), own(&path)?)?;
         }
     }
     let mut packed = BTreeSet::new();
@@ -113,7 +115,8 @@ fn pack(
         for (kind, path) in kinds {
             let (Some(path), Some(place)) = (path, tree::place(&build_id, kind)) else { continue };
             let place = name.join(FOLDER).join(place);
-            append(&mut archive, &place, &path)?;
+            let file = File::open(&path).with_context(|| path.display().to_string())?;
+            append(&mut archive, &place, file)?;
             packed.insert(place);
         }
     }
@@ -127,11 +130,10 @@ fn pack(
 fn append(
     archive: &mut tar::Builder<impl io::Write>,
     name: &Path,
-    path: &Path,
+    mut file: File,
 ) -> anyhow::Result<()> {
-    let mut file = File::open(path).with_context(|| path.display().to_string())?;
     let mut header = tar::Header::new_gnu();
     header.set_metadata_in_mode(&file.metadata()?, tar::HeaderMode::Deterministic);
     header.set_mode(0o600);
-    archive.append_data(&mut header, name, &mut file).with_context(|| path.display().to_string())
+    archive.append_data(&mut header, name, &mut file).with_context(|| name.display().to_string())
 }

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand};
 use lookback_schemas::TableId;
 use lookback_schemas::recording::Recording;
@@ -25,6 +26,9 @@ use crate::{
                         `analyze COMMAND --help` shows each command's options and an example."
 )]
 pub struct Cli {
+    /// Memory to take at most; more is an error. It guards against recordings that are made to exhaust it
+    #[arg(long, global = true, value_name = "SIZE", default_value = "4GiB")]
+    pub max_memory: ByteSize,
     /// What to ask.
     #[command(subcommand)]
     pub command: Command,

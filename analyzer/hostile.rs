@@ -310,6 +310,27 @@ fn a_list_of_any_length_is_read_or_refused() {
 }
 
 #[test]
+fn processes_that_are_their_own_ancestors_are_shown_once() {
+    let made = Made::new();
+    made.rows(&[
+        made.process(0.0, 1, 2, -5.0, &["/sbin/one"]),
+        made.process(0.0, 2, 1, -5.0, &["/sbin/two"]),
+        made.process(0.0, 3, 3, -5.0, &["/sbin/three"]),
+        made.fork(0.1, 10, 11),
+        made.fork(0.1, 11, 12),
+        made.fork(0.1, 12, 10),
+        made.fork(0.2, 13, 13),
+    ]);
+    let tree = analyze(&made, &["processes", "--tree", "--format", "csv"]).expect("it ends");
+    let pids: Vec<&str> = tree.lines().skip(1).filter_map(|line| line.split(',').next()).collect();
+    let mut each = pids.clone();
+    each.sort_unstable();
+    each.dedup();
+    assert_eq!((each.len(), pids.len()), (7, 7), "{tree}");
+    assert_eq!(survive(made.path()), 1, "only the flame graph has nothing to draw");
+}
+
+#[test]
 fn columns_that_an_older_recorder_did_not_have_are_null() {
     let made = Made::new();
     let number = |value: i64| Arc::new(Int64Array::from(vec![value])) as ArrayRef;

@@ -18,7 +18,8 @@
 //! time ([`bins`]) or as stretches of it ([`intervals`], [`waits`]), who a pid
 //! was at a time ([`lifetimes`]), what memory was held ([`blocks`], [`heap`], [`mapped`]) in which
 //! address space ([`spaces`]) and what it adds up to ([`sites`]), what stacks are called ([`stacks`]),
-//! what is missing ([`losses`]), and how rows are printed ([`render`]).
+//! what is missing ([`losses`]), and how rows are printed ([`render`]). [`memory`] bounds what all of
+//! that takes.
 #![cfg(feature = "analyze")]
 #![warn(missing_docs)]
 
@@ -44,6 +45,7 @@ pub mod losses;
 pub mod lsm;
 pub mod mapped;
 pub mod memleak;
+pub mod memory;
 pub mod offcpu;
 pub mod opens;
 pub mod probes;

@@ -169,6 +169,18 @@ pub fn late(recording: &Recording, tracer: &str) -> Vec<String> {
     files.into_iter().map(say).collect()
 }
 
+/// Says of which of the tables (every one if empty) the last rows are missing, though they had been written. How
+/// many, nobody knows. A segment that cannot be opened is told by who reads it.
+fn cut_off(recording: &Recording, tables: &[TableId]) -> Vec<String> {
+    let tables = if tables.is_empty() { TableId::ALL } else { tables };
+    let cut = tables.iter().filter(|table| recording.is_cut_off(**table).unwrap_or(false));
+    let say = |table: &TableId| {
+        let name = table.name();
+        format!("the last rows of {name} are missing: the machine stopped before the disk had them")
+    };
+    cut.map(say).collect()
+}
+
 /// The first lines of a report.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Heading {
@@ -195,21 +207,19 @@ impl Heading {
             missing.retain(|missing| !missing.is_expected());
             missing
         });
+        let cut_off = cut_off(recording, tables);
         match missing {
-            Ok(missing) if missing.is_empty() => {
-                Heading { covers: format!("{time}, nothing lost{unended}"), warnings: Vec::new() }
-            }
             Ok(missing) => {
                 let whole = missing.iter().filter(|missing| missing.whole_events());
                 let events = whole.fold(0_i64, |sum, missing| sum.saturating_add(missing.count));
                 let summary = match events {
+                    0 if !cut_off.is_empty() => "the end lost".to_owned(),
+                    0 if missing.is_empty() => "nothing lost".to_owned(),
                     0 => "parts of events lost".to_owned(),
                     events => format!("{} events lost", thousands(events)),
                 };
-                let warnings = missing
-                    .iter()
-                    .map(|missing| format!("LOSSY: {}", missing.describe(window.span.start)))
-                    .collect();
+                let lost = missing.iter().map(|missing| missing.describe(window.span.start));
+                let warnings = lost.chain(cut_off).map(|what| format!("LOSSY: {what}")).collect();
                 Heading { covers: format!("{time}, {summary}{unended}"), warnings }
             }
             Err(error) => Heading {
@@ -276,6 +286,32 @@ mod tests {
             missing[0].describe(START),
             "7 of syscall's halves of pairs left out (unpaired) 0.0 s – 1.0 s after the start"
         );
+    }
+
+    #[test]
+    fn rows_that_the_disk_did_not_get_are_told() {
+        let made = Made::new();
+        made.rows(&[made.fork(2.5, 10, 1)]);
+        made.rows(&[made.clock(2.5)]);
+        let segment = made
+            .open()
+            .unfinished()
+            .into_iter()
+            .find(|path| path.parent().is_some_and(|folder| folder.ends_with("fork")));
+        let segment = std::fs::File::options().write(true).open(segment.expect("it is unfinished"));
+        segment.and_then(|file| file.set_len(20)).expect("tests may write temporary files");
+        let recording = made.open();
+        let window = Window::all(Span::of(&recording));
+        let heading = Heading::new(&recording, &[], &window);
+        assert!(heading.covers.contains(", the end lost; "), "{heading:?}");
+        assert_eq!(
+            heading.warnings,
+            [
+                "LOSSY: the last rows of fork are missing: the machine stopped before the disk had them"
+            ]
+        );
+        let other = Heading::new(&recording, &[TableId::Clock], &window);
+        assert!(other.covers.contains("nothing lost") && other.warnings.is_empty(), "{other:?}");
     }
 
     #[test]

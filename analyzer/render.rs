@@ -28,7 +28,7 @@ pub enum Format {
     Table,
     /// One JSON array of objects.
     Json,
-    /// Comma-separated values with a header line (RFC 4180).
+    /// Comma-separated values with a header line (RFC 4180); ' before texts like formulas.
     Csv,
 }
 
@@ -542,7 +542,8 @@ fn csv_line(
         if index > 0 {
             line.push(',');
         }
-        if field.contains(['"', ',', '\n', '\r']) || field.trim().len() != field.len() {
+        // Where commas stand in numbers, spreadsheets take semicolons between fields.
+        if field.contains(['"', ',', ';', '\t', '\n', '\r']) || field.trim().len() != field.len() {
             line.push('"');
             line.push_str(&field.replace('"', "\"\""));
             line.push('"');
@@ -570,13 +571,22 @@ fn csv_field(value: &Value, terminal: bool) -> String {
         | Value::Hex(number)
         | Value::Named(number, _) => number.to_string(),
         Value::Real(number) => real(*number).unwrap_or_default(),
-        Value::Text(text) => safe(text.clone()),
+        Value::Text(text) => inert(safe(text.clone())),
         Value::Texts(_) | Value::Ints(_) => {
             let mut list = String::new();
             json(value, &mut list);
             list
         }
         Value::Flag(flag) => flag.to_string(),
+    }
+}
+
+/// A text that a spreadsheet does not calculate: with an apostrophe before what would begin a formula, which
+/// can start programs and send what else is in the sheet away (CWE-1236). JSON has the text as it is.
+fn inert(text: String) -> String {
+    match text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        true => format!("'{text}"),
+        false => text,
     }
 }
 
@@ -642,11 +652,14 @@ fn json_text(text: &str, out: &mut String) {
     out.push('"');
 }
 
-/// Whether the character does more than show itself: control characters of both sets, line
-/// separators, and the marks that turn the direction of text. All lie below U+10000.
+/// Whether the character does more than show itself: control characters of both sets, line separators, the
+/// marks that turn the direction of text, and two that are none, which no XML may have. All lie below U+10000.
 fn steers(character: char) -> bool {
     character.is_control()
-        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(
+            character,
+            '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{fffe}' | '\u{ffff}'
+        )
 }
 
 /// The text with every character that could steer a terminal spelled out, as `\x1b` for ESC.
@@ -837,6 +850,18 @@ mod tests {
         let text = printed(Format::Json, &rows);
         let json: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
         assert_eq!(json[0]["comm"], hostile, "JSON loses nothing");
+    }
+
+    #[test]
+    fn spreadsheets_calculate_nothing_that_was_recorded() {
+        for text in ["=1+1", "+1", "-bash", "@SUM(A1)", "\t=1", "\r=1"] {
+            let printed = printed(Format::Csv, &[row(Value::Text(text.to_owned()))]);
+            let mut reader = csv::Reader::from_reader(printed.as_bytes());
+            let record = reader.records().next().expect("there is a row").expect("it is CSV");
+            assert_eq!(&record[2], format!("'{text}"));
+        }
+        let harmless = [row(Value::Text("a;=1".to_owned())), row(Value::Int(-5))];
+        assert_eq!(printed(Format::Csv, &harmless), "pid,uid,comm\n7,,\"a;=1\"\n7,,-5\n");
     }
 
     #[test]

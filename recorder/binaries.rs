@@ -6,6 +6,8 @@
 //! apart is the build id, which the kernel itself reads where it can (`PERF_RECORD_MISC_MMAP_BUILD_ID`, since
 //! 5.12, 88a16a130933), or else device and inode.
 
+#![expect(unsafe_code, reason = "`memfd_create` is a system call that no crate here wraps")]
+
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;

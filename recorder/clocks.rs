@@ -4,6 +4,8 @@
 //! the *epoch*, that is measured once at the start, so that it reads as Unix time while differences
 //! stay exact even if somebody sets the wall clock. The table `clock` keeps what all clocks show.
 
+#![expect(unsafe_code, reason = "`clock_gettime` is a system call that no crate here wraps")]
+
 use lookback_schemas::tables::Clock;
 
 /// The monotonic clock in nanoseconds: `bpf_ktime_get_ns` in user space.

@@ -3,6 +3,8 @@
 //! It must not run before the tracers are attached, and they cannot be told its pid before it
 //! exists. So the new process waits, between fork and exec, until it is let go.
 
+#![expect(unsafe_code, reason = "between fork and exec there is nothing but system calls")]
+
 use std::io::{PipeReader, PipeWriter, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};

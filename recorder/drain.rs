@@ -5,6 +5,11 @@
 //! it hands what it has to the [`writer`](crate::writer), reads the kernel's counters, and notes what
 //! was lost since the last time.
 
+#![expect(
+    unsafe_code,
+    reason = "polling the rings and the thread's priority are system calls that no crate here wraps"
+)]
+
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};

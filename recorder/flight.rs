@@ -5,6 +5,8 @@
 //! waits for what comes after the event; further events meanwhile are in it too. There is one at a time, and of
 //! those for triggers no more and no more often than the user wants.
 
+#![expect(unsafe_code, reason = "`kill` is a system call that no crate here wraps")]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;

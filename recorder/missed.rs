@@ -3,6 +3,8 @@
 //! A program that is interrupted in the middle is not entered a second time: the kernel drops the
 //! event and only counts it, in the program's own `recursion_misses`. It is rare, but it is a loss.
 
+#![expect(unsafe_code, reason = "bpf(2) for what libbpf-rs does not read")]
+
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 

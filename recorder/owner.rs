@@ -6,6 +6,11 @@
 //! ([`Scribe`]): what the caller may not do, the kernel refuses to them too, and what they create is the
 //! caller's. Linux has these rights for each thread, and new threads have those of the one that starts them.
 
+#![expect(
+    unsafe_code,
+    reason = "the identity of one thread is changed by system calls that the C library makes for all of them"
+)]
+
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;

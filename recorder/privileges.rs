@@ -6,6 +6,8 @@
 //! up what it does not need ([`keep`]). The command that the recorder starts was forked before: it has all
 //! that its user gave it.
 
+#![expect(unsafe_code, reason = "`prctl` is a system call that no crate here wraps")]
+
 use anyhow::{Context as _, bail};
 use caps::{CapSet, Capability, CapsHashSet};
 

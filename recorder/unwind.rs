@@ -15,6 +15,8 @@
 //! Until a table is there, frame pointers are followed, and each stack says by what it was walked and
 //! whether it reached the thread's start.
 
+#![expect(unsafe_code, reason = "`poll` is a system call that no crate here wraps")]
+
 pub mod rows;
 mod slices;
 mod tables;

@@ -1,5 +1,7 @@
 //! What `record` says before it needs the kernel.
 
+#![expect(unsafe_code, reason = "tests call the system as programs do")]
+
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::process::CommandExt as _;

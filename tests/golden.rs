@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-fn fixtures() -> PathBuf {
+/// The folder of the recordings.
+pub fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")
 }
 
@@ -22,7 +23,7 @@ fn analyze(arguments: &[&str]) -> Output {
 }
 
 /// The reports in the list: the file, and the arguments.
-fn reports() -> Vec<(String, Vec<String>)> {
+pub fn reports() -> Vec<(String, Vec<String>)> {
     let list = std::fs::read_to_string(fixtures().join("reports")).unwrap();
     let mut reports = Vec::new();
     for line in list.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {

@@ -1,5 +1,7 @@
 //! Processes that the tests start: never without a time limit, and never left behind.
 
+#![expect(unsafe_code, reason = "tests call the system as programs do")]
+
 use std::io::{Read, Write as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
@@ -90,6 +92,13 @@ impl Running {
             let errors = self.stderr.so_far();
             panic!("no line `{word}`; standard output: {text}; standard error: {errors}")
         })
+    }
+
+    /// How much memory it had at most so far, in KiB; `None` when it is gone.
+    pub fn most_memory(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        line.trim().strip_suffix(" kB")?.parse().ok()
     }
 
     /// What it has written on its standard output so far.

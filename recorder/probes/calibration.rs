@@ -5,6 +5,8 @@
 //! it is also seen whether the kernel really emulates the instruction. What the programs do for a process
 //! that is recorded comes on top: they let the recorder's own process through.
 
+#![expect(unsafe_code, reason = "it makes a function of bytes, and calls it")]
+
 use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::{AsRawFd as _, FromRawFd as _};

@@ -5,6 +5,8 @@
 //! scheduler's and can interrupt sections with interrupts off; virtual machines mostly lack it, and
 //! `cpu-clock`, a timer, is what remains.
 
+#![expect(unsafe_code, reason = "`perf_event_open` is a system call that no crate here wraps")]
+
 use std::io;
 use std::os::fd::{FromRawFd as _, OwnedFd};
 

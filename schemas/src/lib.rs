@@ -10,7 +10,8 @@
 //! - [`unwind`] says how stacks are walked that have no frame pointers.
 //! - [`manifest`], [`segment`] and [`recording`] (feature `store`) write and read the files;
 //!   [`repair`] finishes those of a killed recorder for other programs; [`redact`] replaces what tells
-//!   of people; [`private`] makes files that only their owner reads.
+//!   of people; [`private`] makes files that only their owner reads, and [`regular`] opens those that
+//!   somebody else has made.
 //! - `symbols` (feature of that name) names the frames of stacks.
 //!
 //! Without the feature `store` only the definitions are left, without Arrow and Parquet: that is
@@ -37,6 +38,8 @@ pub mod private;
 pub mod recording;
 #[cfg(feature = "store")]
 pub mod redact;
+#[cfg(feature = "store")]
+pub mod regular;
 #[cfg(feature = "store")]
 pub mod repair;
 #[cfg(feature = "store")]

@@ -10,10 +10,12 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, FORMAT_VERSION, private};
+use crate::{Error, FORMAT_VERSION, private, regular};
 
 /// The manifest's file name.
 pub const FILE: &str = "manifest.json";
+/// No recorder writes a longer one, in bytes.
+const MOST_BYTES: u64 = 64 << 20;
 
 /// What a recording is.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -347,7 +349,7 @@ impl Manifest {
             let why = if directory.exists() { "it is no directory" } else { "it does not exist" };
             return Err(Error::NotARecording { path: directory.to_owned(), why: why.to_owned() });
         }
-        let text = std::fs::read(&path).map_err(|source| match source.kind() {
+        let text = regular::read(&path, MOST_BYTES).map_err(|source| match source.kind() {
             std::io::ErrorKind::NotFound => Error::NotARecording {
                 path: directory.to_owned(),
                 why: format!("it has no {FILE}"),
@@ -379,7 +381,7 @@ impl Manifest {
 /// If it cannot be read or written; it is then unchanged.
 pub fn note_symbols(directory: &Path, rows: u64) -> Result<(), Error> {
     let path = directory.join(FILE);
-    let text = std::fs::read(&path).map_err(Error::io(&path))?;
+    let text = regular::read(&path, MOST_BYTES).map_err(Error::io(&path))?;
     let mut manifest: serde_json::Value =
         serde_json::from_slice(&text).map_err(Error::damaged(&path))?;
     let known = serde_json::to_value(Symbols::Resolved).expect("it is a text");

@@ -14,7 +14,7 @@ use crate::cell::View as _;
 use crate::manifest::Manifest;
 use crate::segment::{self, Segment};
 use crate::tables::Frame;
-use crate::{Error, Table, TableId};
+use crate::{Error, Table, TableId, regular};
 
 /// A recording that was opened.
 #[derive(Debug)]
@@ -64,6 +64,20 @@ impl Recording {
     pub fn unfinished(&self) -> Vec<PathBuf> {
         let segments = self.tables.values().flatten();
         segments.filter(|path| segment::sidecar(path).exists()).cloned().collect()
+    }
+
+    /// Whether rows that had been written are missing at the end of one of the table's segments: see
+    /// [`Segment::cut_off`]. Only unfinished ones are opened for that.
+    ///
+    /// # Errors
+    /// If one of them is damaged.
+    pub fn is_cut_off(&self, table: TableId) -> Result<bool, Error> {
+        for path in self.tables[&table].iter().filter(|path| segment::sidecar(path).exists()) {
+            if segment::open(path)?.cut_off() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Rows of a table that lie in the time `window`, in the order in which they were recorded: by
@@ -125,11 +139,10 @@ impl Recording {
 
 /// The numbered segments in a table's folder; also those of which only the sidecar is there yet.
 fn segments_in(folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    let entries = match std::fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(source) => return Err(Error::Io { path: folder.to_owned(), source }),
-    };
+    if !regular::is_folder(folder).map_err(Error::io(folder))? {
+        return Ok(Vec::new());
+    }
+    let entries = std::fs::read_dir(folder).map_err(Error::io(folder))?;
     let mut segments = Vec::new();
     for entry in entries {
         let path = entry.map_err(Error::io(folder))?.path();

@@ -7,6 +7,8 @@
 //! for each measurement, waits until the tracer is ready, and tells its own CPU time. All are measured
 //! in turn, several times.
 
+#![expect(unsafe_code, reason = "it measures and drives by system calls")]
+
 mod disk;
 mod tracer;
 mod usage;

@@ -1,5 +1,7 @@
 //! `analyze`, run as users would, and what the kernel says that it took.
 
+#![expect(unsafe_code, reason = "it measures and drives by system calls")]
+
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::time::Instant;

@@ -1,6 +1,8 @@
 //! The load generator: a BPF program that makes rows of `sample` on one CPU, at a given rate or as
 //! fast as it can. It writes into whatever rings it is given, so the recorder's own or a peer's.
 
+#![expect(unsafe_code, reason = "it measures and drives by system calls")]
+
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,7 @@
 //! What the recorder is compared with, measured in the same run.
 
+#![expect(unsafe_code, reason = "it measures and drives by system calls")]
+
 use std::fs::File;
 use std::io::{BufWriter, Read as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _};

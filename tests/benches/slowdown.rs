@@ -5,6 +5,8 @@
 //! This program is also the one that is traced: `--work NAME` waits for a line on its standard input,
 //! then does one thing over and over, and prints how long each took.
 
+#![expect(unsafe_code, reason = "it measures and drives by system calls")]
+
 mod disk;
 mod tracer;
 

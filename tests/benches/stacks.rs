@@ -6,6 +6,8 @@
 //! where a process or a thread begins. That is judged from the folded text of both alike. Then how much a
 //! sample costs the sampled CPU, of which the kernel tells for BPF programs (`kernel.bpf_stats_enabled`).
 
+#![expect(unsafe_code, reason = "it measures and drives by system calls")]
+
 mod sampled;
 
 use std::collections::HashMap;

@@ -1,5 +1,7 @@
 //! The recorder under test: the real program, started as a user would, and what it used.
 
+#![expect(unsafe_code, reason = "it measures and drives by system calls")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};

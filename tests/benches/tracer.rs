@@ -1,5 +1,7 @@
 //! A program that traces another until it is told to end.
 
+#![expect(unsafe_code, reason = "it measures and drives by system calls")]
+
 use std::io::Read as _;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;

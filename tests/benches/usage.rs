@@ -1,5 +1,7 @@
 //! What programs use: CPU time, and room on the disk.
 
+#![expect(unsafe_code, reason = "it measures and drives by system calls")]
+
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, ExitStatus};

@@ -1,5 +1,7 @@
 //! How recordings end, what the user sees, and what is left after a failure.
 
+#![expect(unsafe_code, reason = "tests call the system as programs do")]
+
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};

@@ -1,6 +1,8 @@
 //! The tracer `gc`, against what runtimes say of their collections: the Java virtual machine in its log,
 //! Python to its callbacks, and Ruby in its counters.
 
+#![expect(unsafe_code, reason = "tests call the system as programs do")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::File;

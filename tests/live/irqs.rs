@@ -1,6 +1,8 @@
 //! The tracers `hardirq` and `softirq`, against what interrupts a workload, and in a virtual machine
 //! against the kernel's own counts.
 
+#![expect(unsafe_code, reason = "tests call the system as programs do")]
+
 use std::collections::BTreeMap;
 use std::process::Command;
 

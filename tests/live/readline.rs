@@ -1,5 +1,7 @@
 //! The tracer `readline`: lines that are typed at a terminal.
 
+#![expect(unsafe_code, reason = "tests call the system as programs do")]
+
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};

@@ -1,5 +1,7 @@
 //! The tracer `syscall`, against what each thread knows about its calls.
 
+#![expect(unsafe_code, reason = "tests call the system as programs do")]
+
 use std::collections::BTreeSet;
 use std::process::Command;
 

@@ -2,6 +2,8 @@
 //!
 //! The replay here knows the owner of each page, and nothing of intervals.
 
+#![expect(unsafe_code, reason = "tests call the system as programs do")]
+
 use std::collections::{BTreeMap, HashMap};
 
 use lookback_schemas::tables::{Vm, vm::Call};

@@ -17,7 +17,14 @@ use parquet::file::reader::{ChunkReader, Length};
 use parquet::schema::types::{SchemaDescriptor, Type};
 
 use super::sidecar;
-use crate::Error;
+use crate::{Error, regular};
+
+/// A sidecar is not longer, in bytes: it has a few hundred for each row group of a segment.
+const MOST_SIDECAR_BYTES: u64 = 64 << 20;
+/// A row group, which a recorder ends after a second or 32 MiB, has neither more rows
+const MOST_ROWS: i64 = 1 << 28;
+/// nor, when it is unpacked, more bytes.
+const MOST_BYTES: i64 = 4 << 30;
 
 /// A segment that was opened for reading.
 #[derive(Debug)]
@@ -49,7 +56,7 @@ struct Places {
 
 impl Places {
     fn open(path: &Path) -> std::io::Result<Places> {
-        let file = File::open(path)?;
+        let file = regular::open(path)?;
         let length = file.metadata()?.len();
         Ok(Places { file: Arc::new(file), length })
     }
@@ -126,7 +133,7 @@ fn open_once(path: &Path) -> Result<Segment, Error> {
     let length = |file: &Option<Places>| file.as_ref().map_or(0, |file| file.length);
     let (metadata, finished, cut_off) = match own_footer {
         Ok(metadata) => (metadata, true, false),
-        Err(footer_error) => match std::fs::read(sidecar(path)) {
+        Err(footer_error) => match regular::read(&sidecar(path), MOST_SIDECAR_BYTES) {
             // The machine stopped before the disk had it.
             Ok(footer) if footer.is_empty() => (nothing(), false, true),
             Ok(footer) => {
@@ -139,7 +146,8 @@ fn open_once(path: &Path) -> Result<Segment, Error> {
                 let (metadata, cut_off) = within(metadata, length(&file));
                 (metadata, false, cut_off)
             }
-            Err(_) => return Err(footer_error),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(footer_error),
+            Err(source) => return Err(Error::Io { path: sidecar(path), source }),
         },
     };
     check_extent(path, length(&file), &metadata)?;
@@ -185,6 +193,10 @@ fn check_extent(path: &Path, length: u64, metadata: &ParquetMetaData) -> Result<
         if rows < 0 {
             return Err(damaged("a row group has a negative number of rows"));
         }
+        if rows > MOST_ROWS {
+            return Err(damaged("a row group has more rows than any recorder writes"));
+        }
+        let mut unpacked: i64 = 0;
         total = total.checked_add(rows).ok_or_else(|| damaged("its row count overflows"))?;
         for chunk in group.columns() {
             let start = chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset());
@@ -195,6 +207,10 @@ fn check_extent(path: &Path, length: u64, metadata: &ParquetMetaData) -> Result<
             }
             if chunk.num_values() < 0 || chunk.uncompressed_size() < 0 {
                 return Err(damaged("a column has a negative size"));
+            }
+            unpacked = unpacked.saturating_add(chunk.uncompressed_size());
+            if unpacked > MOST_BYTES {
+                return Err(damaged("a row group unpacks to more than any recorder writes"));
             }
             if chunk.column_descr().max_rep_level() == 0 && chunk.num_values() != rows {
                 return Err(damaged(
@@ -245,13 +261,20 @@ impl Segment {
     /// `None`; names that the file lacks are left out).
     ///
     /// # Errors
-    /// If the file is damaged; also while iterating.
+    /// If the file is damaged, or has fewer or more rows than its footer says; also while iterating.
     pub fn reader(
         &self,
         row_groups: Option<Vec<usize>>,
         columns: Option<&[&str]>,
     ) -> Result<impl Iterator<Item = Result<RecordBatch, Error>> + use<>, Error> {
         let path = self.path.clone();
+        // A file that is not there has no rows, whatever its sidecar says of none.
+        let groups = self.metadata().row_groups();
+        let rows = |group: &RowGroupMetaData| u64::try_from(group.num_rows()).unwrap_or(0);
+        let mut left: u64 = match &row_groups {
+            Some(wanted) => wanted.iter().filter_map(|at| groups.get(*at)).map(rows).sum(),
+            None => groups.iter().map(rows).sum(),
+        };
         let file = match &self.file {
             None => None,
             Some(Kept::Open(file)) => Some(file.clone()),
@@ -271,6 +294,18 @@ impl Segment {
         Ok(std::iter::from_fn(move || {
             let reader = batches.as_mut()?;
             let next = decoding(&path, || Ok(reader.next().transpose()?)).transpose();
+            let rows = next.as_ref().map_or(0, |batch| match batch {
+                Ok(batch) => batch.num_rows() as u64,
+                Err(_) => left,
+            });
+            let ends = next.is_none();
+            let told = left.checked_sub(rows).filter(|left| !ends || *left == 0);
+            let Some(told) = told else {
+                batches = None;
+                let why = "its pages have not as many rows as its footer says".to_owned();
+                return Some(Err(Error::Damaged { path: path.clone(), why }));
+            };
+            left = told;
             if !matches!(next, Some(Ok(_))) {
                 batches = None;
             }

@@ -1,5 +1,7 @@
 //! The clock is set and processors go and come, which only a virtual machine of `tests/kernels` is made for.
 
+#![expect(unsafe_code, reason = "tests call the system as programs do")]
+
 use std::fs;
 use std::time::Duration;
 

@@ -7,6 +7,8 @@
 //! `make test-faults` runs them at their full counts, by `LOOKBACK_FAULTS=1`; docs/reliability.md has the
 //! results.
 
+#![expect(unsafe_code, reason = "tests call the system as programs do")]
+
 mod disk;
 mod kills;
 mod machine;

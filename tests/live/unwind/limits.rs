@@ -8,13 +8,6 @@ use crate::live::shared;
 use crate::running::{Running, in_vm};
 use crate::workload;
 
-/// How much memory a process had at most so far, in KiB; `None` when it is gone.
-fn most_memory(pid: i32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix(" kB")?.parse().ok()
-}
-
 /// Starts a program that maps a page of its own code so many times, and a recorder for it.
 fn record_many(times: u32, processes: usize) -> (crate::recording::Recorded, Vec<String>, u64) {
     let started = |_| {
@@ -35,7 +28,7 @@ fn record_many(times: u32, processes: usize) -> (crate::recording::Recorded, Vec
     for running in &mut all {
         running.send_line();
         while !running.has_ended() {
-            most = most_memory(recorder.running.pid()).map_or(most, |now| most.max(now));
+            most = most.max(recorder.running.most_memory().unwrap_or(0));
             std::thread::sleep(Duration::from_millis(5));
         }
     }
