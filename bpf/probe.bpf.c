@@ -22,6 +22,9 @@ struct open_span {
 
 struct open_spans {
 	__u64 used; /* the places from here on are free */
+	__u32 pid;
+	char comm[TASK_COMM_LEN];
+	__u32 unused;
 	struct open_span list[NESTED];
 	/* How many of a span had no place: the next ends are theirs. */
 	struct {
@@ -140,15 +143,20 @@ static __always_inline void end_keyed(__u64 key, __u64 now)
 static __always_inline void begin_nested(__u32 tid, __u64 now)
 {
 	struct open_spans *open = bpf_map_lookup_elem(&open_spans, &tid), *none;
-	__u32 zero = 0, depth = 0;
+	__u32 pid = bpf_get_current_pid_tgid() >> 32, zero = 0, depth = 0;
 	__u64 place;
 
-	if (!open) {
+	/* Where its end was missed, what is there is of another thread that had this number. */
+	if (!open || open->pid != pid) {
 		none = bpf_map_lookup_elem(&nothing_open, &zero);
 		if (none)
-			bpf_map_update_elem(&open_spans, &tid, none, BPF_NOEXIST);
+			bpf_map_update_elem(&open_spans, &tid, none, BPF_ANY);
 		open = bpf_map_lookup_elem(&open_spans, &tid);
+		if (open)
+			open->pid = pid;
 	}
+	if (open)
+		bpf_get_current_comm(&open->comm, sizeof(open->comm));
 	place = open ? open->used : NESTED;
 	if (!open || place >= NESTED) {
 		lost_span();
@@ -366,7 +374,10 @@ int by_tracepoint(void *ctx)
 	return hit(ctx, false);
 }
 
-/* A thread that ends in spans. */
+/*
+ * A thread that ends in spans. Where threads are preempted in tracepoints (7.x), the kernel leaves this out if another
+ * thread is in it on the same CPU. Then the spans stay in the map, and user space makes their rows.
+ */
 SEC("raw_tp/sched_process_exit")
 int thread_ended(void *ctx)
 {

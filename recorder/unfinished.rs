@@ -37,6 +37,9 @@ struct OpenSpan {
 #[derive(FromBytes, KnownLayout, Immutable)]
 struct OpenSpans {
     used: u64,
+    pid: i32,
+    comm: [u8; 16],
+    unused: u32,
     list: [OpenSpan; 16],
 }
 
@@ -121,7 +124,8 @@ impl Unfinished {
             let (Some(tid), Ok((open, _))) = (tid(key), OpenSpans::ref_from_prefix(value)) else {
                 return;
             };
-            let Some(thread) = Thread::of(tid) else { return };
+            // The thread may have ended: see `thread_ended` there.
+            let thread = Thread { pid: open.pid, tid, uid: 0, cpu: 0, comm: open.comm };
             for span in open.list.iter().filter(|span| span.span != 0) {
                 let row = self.span(span.span, span.since, &thread, None);
                 let row = Span { depth: span.depth, ..row };
@@ -244,7 +248,7 @@ mod tests {
 
     #[test]
     fn values_have_the_layout_of_the_kernel_side() {
-        assert_eq!(size_of::<OpenSpans>(), 8 + 16 * 16);
+        assert_eq!(size_of::<OpenSpans>(), 32 + 16 * 16);
         assert_eq!(size_of::<Openings>(), 8 + 32 * 64);
         assert_eq!((size_of::<SpanKey>(), size_of::<KeyedSpan>()), (16, 32));
         assert_eq!(size_of::<OffCpu>(), 24 + size_of::<Offcpu>());
