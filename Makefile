@@ -23,6 +23,7 @@ help:
 	@echo 'make test-kernels   run the tests that record under five kernels, in virtual machines'
 	@echo 'make test-faults    run the tests of faults at their full counts (docs/reliability.md)'
 	@echo 'make soak           record a steady load for SOAK_SECONDS (an hour)'
+	@echo 'make fuzz           try made-up files for FUZZ_SECONDS each (5 min); needs cargo-fuzz and nightly'
 	@echo 'make bench          measure the recorder (docs/performance.md)'
 	@echo 'make docs           write docs/tables.md from the table definitions'
 	@echo 'make lint           formatting, clippy, shellcheck'
@@ -77,8 +78,8 @@ demo: packages
 test: packages vm-packages traced-packages tracefs
 	cargo test --workspace
 	@echo '--- each feature alone'
-	cargo build --no-default-features --features record
-	$(MAKE) test-analyzer-alone
+	cargo check --no-default-features --features record
+	$(MAKE) check-analyzer-alone
 
 # The live tests under every kernel that the rig has; `make test` tries one.
 .PHONY: test-kernels
@@ -96,16 +97,21 @@ soak: export SOAK_SECONDS ?= 3600
 soak: packages tracefs
 	cargo test --test integration -- --nocapture live::faults::soak
 
-# The analyzer must build and pass its tests where there is no clang. A cc that is clang would hide
-# that it is needed, so it is looked for on a PATH without it.
-.PHONY: test-analyzer-alone
-test-analyzer-alone:
+.PHONY: fuzz
+fuzz: export FUZZ_SECONDS ?= 300
+fuzz:
+	tests/fuzz/run "$$FUZZ_SECONDS"
+
+# The analyzer, whose tests are those that have passed, must build where there is no clang. A cc that is clang
+# would hide that it is needed, so it is looked for on a PATH without it.
+.PHONY: check-analyzer-alone
+check-analyzer-alone:
 	@path=$$(mktemp -d) && trap 'rm -rf "$$path"' EXIT && \
 	for tool in cargo rustc rustup cc gcc ld ar as; do \
 	    if command -v $$tool > /dev/null; then ln -s "$$(command -v $$tool)" "$$path"; fi; \
 	done && \
 	! PATH="$$path" command -v clang > /dev/null && \
-	PATH="$$path" cargo test --workspace --no-default-features --features analyze,lookback-schemas/store --lib --bins
+	PATH="$$path" cargo check --workspace --no-default-features --features analyze,lookback-schemas/store --lib --bins --tests
 
 .PHONY: bench
 bench: packages
@@ -121,7 +127,7 @@ docs:
 lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	shellcheck tests/install tests/demo tests/kernels/run tests/kernels/prepare fixtures/make .ci/run
+	shellcheck tests/install tests/demo tests/kernels/run tests/kernels/prepare tests/fuzz/run fixtures/make .ci/run
 
 .PHONY: install
 install: packages

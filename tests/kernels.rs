@@ -34,18 +34,31 @@ const LEFT_OUT: [&str; 14] = [
     "live::symbols::",
 ];
 
-/// Left out as well but for `LOOKBACK_SLOW` (`make test-kernels`): emulated, these take minutes each, a Java
-/// virtual machine first of all.
-const SLOW: [&str; 9] = [
+/// Left out as well but for `LOOKBACK_SLOW` (`make test-kernels`): emulated, these take long, a Java virtual
+/// machine first of all, and most of what they are about is in user space, the same under every kernel.
+const SLOW: [&str; 22] = [
     "java",
+    "live::alloc::another_c_library",
+    "live::alloc::children_are_left_out",
+    "live::alloc::jemalloc",
+    "live::alloc::mimalloc",
+    "live::alloc::new_and_delete",
+    "live::alloc::tcmalloc",
+    "live::custom::lists_name",
+    "live::custom::places_are_named",
+    "live::custom::two_hundred_probes",
     "live::faults::unharmed::",
     "live::gc::pauses_of_concurrent_marking",
     "live::gc::slow_spans",
-    "live::custom::two_hundred_probes",
-    "live::custom::lists_name",
+    "live::jit::",
+    "live::overload::memory",
     "live::readline::long_lines",
     "live::service::",
     "live::unwind::builds::",
+    "live::unwind::limits::",
+    "live::usdt::a_program_without_symbols",
+    "live::usdt::an_argument_that_is_a_variable",
+    "live::usdt::what_is_listed",
 ];
 
 /// Status of `tests/kernels/run` where it cannot run.
