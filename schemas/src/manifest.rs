@@ -415,15 +415,22 @@ pub(crate) fn replace(path: &Path, content: &[u8], durable: bool) -> Result<(), 
         drop(file);
         std::fs::rename(&new, path)
     };
-    write().map_err(|source| {
+    let directory = path.parent().filter(|_| durable);
+    let written = match (write(), directory) {
+        // ext4 gives freed blocks away only when its journal is on the disk: what was cut off a moment ago may do.
+        (Err(error), Some(directory)) if error.kind() == std::io::ErrorKind::StorageFull => {
+            let _ = std::fs::remove_file(&new);
+            sync_directory(directory)?;
+            write()
+        }
+        (written, _) => written,
+    };
+    written.map_err(|source| {
         // Best effort: the error that matters is the first one.
         let _ = std::fs::remove_file(&new);
         Error::Io { path: path.to_owned(), source }
     })?;
-    match path.parent() {
-        Some(directory) if durable => sync_directory(directory),
-        Some(_) | None => Ok(()),
-    }
+    directory.map_or(Ok(()), sync_directory)
 }
 
 /// Waits until the disk has the names in a directory: without that, a file whose content it has can be

@@ -293,23 +293,20 @@ impl Segment {
         };
         Ok(std::iter::from_fn(move || {
             let reader = batches.as_mut()?;
-            let next = decoding(&path, || Ok(reader.next().transpose()?)).transpose();
-            let rows = next.as_ref().map_or(0, |batch| match batch {
-                Ok(batch) => batch.num_rows() as u64,
-                Err(_) => left,
-            });
-            let ends = next.is_none();
-            let told = left.checked_sub(rows).filter(|left| !ends || *left == 0);
-            let Some(told) = told else {
-                batches = None;
-                let why = "its pages have not as many rows as its footer says".to_owned();
-                return Some(Err(Error::Damaged { path: path.clone(), why }));
+            let end = match decoding(&path, || Ok(reader.next().transpose()?)) {
+                Ok(Some(batch)) if batch.num_rows() as u64 <= left => {
+                    left -= batch.num_rows() as u64;
+                    return Some(Ok(batch));
+                }
+                Ok(None) if left == 0 => None,
+                Ok(Some(_) | None) => {
+                    let why = "its pages have not as many rows as its footer says".to_owned();
+                    Some(Err(Error::Damaged { path: path.clone(), why }))
+                }
+                Err(error) => Some(Err(error)),
             };
-            left = told;
-            if !matches!(next, Some(Ok(_))) {
-                batches = None;
-            }
-            next
+            batches = None;
+            end
         }))
     }
 

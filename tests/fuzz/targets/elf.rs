@@ -6,7 +6,7 @@ use lookback_schemas::symbols::elf::Headers;
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     if let Ok(headers) = Headers::of(fuzzing::file(bytes)) {
         for offset in [0, 0x1000, u64::MAX] {
-            headers.address(offset);
+            let _ = headers.address(offset);
         }
     }
 });
