@@ -12,8 +12,14 @@ int BPF_PROG(follow_fork, struct task_struct *parent, struct task_struct *child)
 	__u32 to = BPF_CORE_READ(child, tgid);
 	__u8 forked = TARGET_FORKED;
 
-	if (!settings.follow || from == to || !bpf_map_lookup_elem(&targets, &from))
+	if (from == to)
 		return 0;
+	if (!settings.follow || !bpf_map_lookup_elem(&targets, &from)) {
+		/* Then it is no target. What is there is left of one that had its pid before. */
+		if (bpf_map_lookup_elem(&targets, &to))
+			bpf_map_delete_elem(&targets, &to);
+		return 0;
+	}
 	if (bpf_map_update_elem(&targets, &to, &forked, BPF_ANY)) {
 		/* A whole process is missing from here on. */
 		count(TABLE_FORK, SEEN);
