@@ -67,7 +67,7 @@ const CANNOT: i32 = 77;
 const BROKEN: i32 = 125;
 
 /// In the emulated machine, for all tests together.
-const LIMIT: Duration = Duration::from_secs(2000);
+const LIMIT: Duration = Duration::from_secs(3600);
 
 #[test]
 fn live_tests_pass_under_other_kernels() {
