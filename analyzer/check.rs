@@ -161,7 +161,7 @@ impl<'a> Check<'a> {
     /// The error without the path, which stands in a column of its own.
     fn damage(&mut self, table: TableId, path: &Path, error: &lookback_schemas::Error) {
         let what = match error {
-            lookback_schemas::Error::Io { source, .. } => source.to_string(),
+            lookback_schemas::Error::Io { cause, .. } => cause.to_string(),
             lookback_schemas::Error::Damaged { path: at, why } if at == path => why.clone(),
             lookback_schemas::Error::Damaged { .. }
             | lookback_schemas::Error::NotARecording { .. }

@@ -222,10 +222,12 @@ impl Heading {
                 let warnings = lost.chain(cut_off).map(|what| format!("LOSSY: {what}")).collect();
                 Heading { covers: format!("{time}, {summary}{unended}"), warnings }
             }
-            Err(error) => Heading {
-                covers: format!("{time}, losses unknown{unended}"),
-                warnings: vec![format!("LOSSY, perhaps: what was lost is not readable: {error}")],
-            },
+            Err(error) => {
+                let unknown = format!("LOSSY, perhaps: what was lost is not readable: {error}");
+                let cut_off = cut_off.into_iter().map(|what| format!("LOSSY: {what}"));
+                let warnings = std::iter::once(unknown).chain(cut_off).collect();
+                Heading { covers: format!("{time}, losses unknown{unended}"), warnings }
+            }
         }
     }
 

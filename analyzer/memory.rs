@@ -6,7 +6,8 @@
 //! the allocator counts, and ends the program with a message when there would be more than the limit.
 //!
 //! Each thread counts for itself, and tells the others when it has come to [`TELL`] bytes: one counter that all
-//! write to would have them wait for each other.
+//! write to would have them wait for each other. What it has not told when it ends nobody knows, so the count is
+//! exact to that much for each thread that there was.
 
 #![expect(unsafe_code, reason = "an allocator is an unsafe trait")]
 
@@ -14,6 +15,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::io::Write as _;
 use std::sync::atomic::{AtomicIsize, Ordering};
+
+use bytesize::ByteSize;
 
 /// What a thread may have taken, or given back, that the others do not know of: bytes.
 const TELL: isize = 64 << 10;
@@ -70,9 +73,9 @@ fn refuse(limit: isize) -> ! {
     // There is nobody to tell if that fails.
     let _ = writeln!(
         stderr,
-        "analyze: this takes more than {} MiB of memory; if the recording is to be trusted, allow more with \
+        "analyze: this takes more than {} of memory; if the recording is to be trusted, allow more with \
          --max-memory",
-        limit >> 20
+        ByteSize(limit.unsigned_abs() as u64)
     );
     std::process::exit(2);
 }

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file could not be opened, read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {cause}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
+        /// What the system said. It is in the message, so it is no source: who prints those too would say it twice.
+        cause: std::io::Error,
     },
     /// The path is not a recording at all.
     #[error("{}: not a recording ({why})", path.display())]
@@ -42,7 +42,7 @@ pub enum Error {
 impl Error {
     /// An I/O error on `path`.
     pub fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Error + '_ {
-        move |source| Error::Io { path: path.to_owned(), source }
+        move |cause| Error::Io { path: path.to_owned(), cause }
     }
 
     /// `path` is damaged in the way that the inner error says.

@@ -349,12 +349,12 @@ impl Manifest {
             let why = if directory.exists() { "it is no directory" } else { "it does not exist" };
             return Err(Error::NotARecording { path: directory.to_owned(), why: why.to_owned() });
         }
-        let text = regular::read(&path, MOST_BYTES).map_err(|source| match source.kind() {
+        let text = regular::read(&path, MOST_BYTES).map_err(|cause| match cause.kind() {
             std::io::ErrorKind::NotFound => Error::NotARecording {
                 path: directory.to_owned(),
                 why: format!("it has no {FILE}"),
             },
-            _ => Error::Io { path: path.clone(), source },
+            _ => Error::Io { path: path.clone(), cause },
         })?;
         let Version { format } = serde_json::from_slice(&text).map_err(Error::damaged(&path))?;
         if format > FORMAT_VERSION {
@@ -425,10 +425,10 @@ pub(crate) fn replace(path: &Path, content: &[u8], durable: bool) -> Result<(), 
         }
         (written, _) => written,
     };
-    written.map_err(|source| {
+    written.map_err(|cause| {
         // Best effort: the error that matters is the first one.
         let _ = std::fs::remove_file(&new);
-        Error::Io { path: path.to_owned(), source }
+        Error::Io { path: path.to_owned(), cause }
     })?;
     directory.map_or(Ok(()), sync_directory)
 }

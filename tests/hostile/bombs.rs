@@ -181,7 +181,7 @@ fn files_of_terabytes_are_not_read() {
             std::fs::write(file.with_extension(""), "PAR1").unwrap();
         }
         let ended = within_limit(&spoiled, &["signals", NAME]);
-        assert!(ended.stderr.contains(error), "{}: {ended:?}", file.display());
+        assert_eq!(ended.stderr.matches(error).count(), 1, "{}: {ended:?}", file.display());
     }
 }
 

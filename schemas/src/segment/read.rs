@@ -123,7 +123,7 @@ fn open_once(path: &Path) -> Result<Segment, Error> {
         Ok(file) => Ok(Some(file)),
         // The sidecar comes first: the recorder was killed before it created the file.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(Error::Io { path: path.to_owned(), source }),
+        Err(cause) => Err(Error::Io { path: path.to_owned(), cause }),
     };
     let mut file = places()?;
     let own_footer = match &file {
@@ -147,7 +147,7 @@ fn open_once(path: &Path) -> Result<Segment, Error> {
                 (metadata, false, cut_off)
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(footer_error),
-            Err(source) => return Err(Error::Io { path: sidecar(path), source }),
+            Err(cause) => return Err(Error::Io { path: sidecar(path), cause }),
         },
     };
     check_extent(path, length(&file), &metadata)?;
@@ -268,7 +268,6 @@ impl Segment {
         columns: Option<&[&str]>,
     ) -> Result<impl Iterator<Item = Result<RecordBatch, Error>> + use<>, Error> {
         let path = self.path.clone();
-        // A file that is not there has no rows, whatever its sidecar says of none.
         let groups = self.metadata().row_groups();
         let rows = |group: &RowGroupMetaData| u64::try_from(group.num_rows()).unwrap_or(0);
         let mut left: u64 = match &row_groups {

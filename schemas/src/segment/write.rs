@@ -344,13 +344,13 @@ fn write_sidecar(
 /// An error of the Parquet writer: the system's own where there is one underneath.
 fn write_error(path: &Path) -> impl FnOnce(parquet::errors::ParquetError) -> Error + '_ {
     move |error| {
-        let source = match error {
+        let cause = match error {
             parquet::errors::ParquetError::External(inner) => match inner.downcast() {
                 Ok(io) => *io,
                 Err(other) => std::io::Error::other(other),
             },
             other => std::io::Error::other(other),
         };
-        Error::Io { path: path.to_owned(), source }
+        Error::Io { path: path.to_owned(), cause }
     }
 }
