@@ -43,6 +43,7 @@ fn printed(command: &str) -> Vec<String> {
         .args(["-c", &format!("{{ {command}; }} 2>&1")])
         .current_dir(golden::fixtures())
         .env("PATH", format!("{folder}:{path}"))
+        .env("LC_ALL", "C")
         .output()
         .unwrap();
     assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stdout));

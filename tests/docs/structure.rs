@@ -14,7 +14,8 @@ const OF_A_TRACER: [&str; 4] = ["Example", "Hooks", "Cost", "Limits"];
 /// The place on a page that a heading makes, as mdBook and others name it.
 fn place(heading: &str) -> String {
     let kept = heading.trim().to_lowercase();
-    let kept = kept.chars().filter(|letter| letter.is_alphanumeric() || matches!(letter, ' ' | '-' | '_'));
+    let kept =
+        kept.chars().filter(|letter| letter.is_alphanumeric() || matches!(letter, ' ' | '-' | '_'));
     kept.map(|letter| if letter == ' ' { '-' } else { letter }).collect()
 }
 
