@@ -66,7 +66,9 @@ fn the_reader_finds_all_rows_that_the_analyzer_finds() {
 fn the_page_names_every_field_of_the_manifest() {
     let source = std::fs::read_to_string(pages::top().join("schemas/src/manifest.rs")).unwrap();
     let fields = source.lines().filter_map(|line| line.strip_prefix("    pub ")?.split_once(':'));
-    let fields: Vec<&str> = fields.map(|(name, _)| name).collect();
+    // Functions are public too.
+    let fields: Vec<&str> =
+        fields.map(|(name, _)| name).filter(|name| !name.contains(' ')).collect();
     assert!(fields.len() > 70, "{fields:?}");
     let page = pages::read("docs/format.md");
     let left_out: Vec<&str> =
