@@ -4,10 +4,12 @@
 //! compare the recording with that. They run wherever BPF programs can be loaded, and say why where
 //! that is not so; with `LOOKBACK_REQUIRE_LIVE=1` it is a failure. [`kernels`] runs them under other
 //! kernels in virtual machines. [`golden`] compares what `analyze` says about the recordings in
-//! `fixtures/` with what is written beside them, and [`hostile`] spoils them.
+//! `fixtures/` with what is written beside them, and [`hostile`] spoils them. [`docs`] runs what the book shows.
 
 #[cfg(feature = "record")]
 mod command_line;
+#[cfg(all(feature = "record", feature = "analyze"))]
+mod docs;
 #[cfg(feature = "record")]
 mod kernels;
 #[cfg(feature = "record")]
