@@ -1,5 +1,6 @@
 //! The rows of any table, as they were recorded, in the order of time.
 
+use std::ffi::OsString;
 use std::ops::ControlFlow;
 
 use anyhow::bail;
@@ -13,12 +14,14 @@ use clap::Args;
 use lookback_schemas::wire::{Loc, Words};
 use lookback_schemas::{Column, Kind, TableId, Type, cell};
 
-use crate::cli::{Source, SourceArgs};
+use crate::cli::{Source, SourceArgs, words};
 use crate::codes;
+use crate::hosts::tree::RecordingsArgs;
 use crate::processes::known;
-use crate::render::{self, Value};
+use crate::render::{self, OutputArgs, Value};
 use crate::scope::{Scope, ScopeArgs};
 use crate::timeline::{self, Selection};
+use crate::window::{WindowArgs, timed};
 
 /// Shown below the help.
 pub const EXAMPLE: &str = "Examples:\n  analyze cat web1.lookback exec --columns ts,pid,argv\n  \
@@ -27,12 +30,18 @@ pub const EXAMPLE: &str = "Examples:\n  analyze cat web1.lookback exec --columns
 /// Options of `analyze cat`.
 #[derive(Args, Debug)]
 pub struct CatArgs {
-    /// The recording, and the part of it.
+    /// The recording, or several of them; then the table
+    #[arg(value_names = ["RECORDING", "TABLE"], num_args = 2.., required = true)]
+    pub words: Vec<OsString>,
+    /// Only recordings of this host; can be given again
+    #[arg(long, value_name = "NAME", help_heading = "Filters")]
+    pub host: Vec<String>,
+    /// The part of their time.
     #[command(flatten)]
-    pub source: SourceArgs,
-    /// The table
-    #[arg(value_parser = crate::cli::table)]
-    pub table: TableId,
+    pub window: WindowArgs,
+    /// Where the report goes.
+    #[command(flatten)]
+    pub output: OutputArgs,
     /// Only these columns, in this order
     #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
     pub columns: Vec<String>,
@@ -44,31 +53,54 @@ pub struct CatArgs {
     pub scope: ScopeArgs,
 }
 
+impl CatArgs {
+    /// What to read.
+    ///
+    /// # Errors
+    /// If the words do not end with a table.
+    pub fn source(&self) -> anyhow::Result<SourceArgs> {
+        let (recordings, [_]) = words(&self.words)?;
+        let recordings = RecordingsArgs { recordings, host: self.host.clone() };
+        Ok(SourceArgs { recordings, window: self.window.clone(), output: self.output.clone() })
+    }
+}
+
 /// Prints the report.
 ///
 /// # Errors
 /// If the table lacks a column that was asked for or is damaged, or the output cannot be written.
-pub fn run(args: &CatArgs) -> anyhow::Result<()> {
-    let source = Source::open(&args.source)?;
+pub fn run(args: &CatArgs, source: &Source) -> anyhow::Result<()> {
+    let (_, [table]) = words(&args.words)?;
+    let table = crate::cli::table(&table).map_err(anyhow::Error::msg)?;
     let scope = Scope::new(&args.scope, &source.recording)?;
-    scope.check(args.table)?;
-    if !crate::window::timed(args.table)
-        && (args.source.window.since.is_some() || args.source.window.until.is_some())
-    {
-        bail!("--since and --until do not apply: table `{}` has no times", args.table.name());
+    scope.check(table)?;
+    if !timed(table) && (args.window.since.is_some() || args.window.until.is_some()) {
+        bail!("--since and --until do not apply: table `{}` has no times", table.name());
     }
     let mut columns: Vec<&'static Column> = Vec::new();
     for name in &args.columns {
-        columns.push(crate::cli::column(args.table, name)?);
+        columns.push(crate::cli::column(table, name)?);
     }
     if columns.is_empty() {
-        columns = args.table.columns().iter().collect();
+        columns = table.columns().iter().collect();
     }
 
-    let mut output = source.begin(&[args.table])?;
-    let mut rows = output.rows(columns.iter().copied().map(render::Column::recorded).collect());
+    let mut output = source.begin(&[table])?;
+    let mut shown: Vec<render::Column> =
+        columns.iter().copied().map(render::Column::recorded).collect();
+    // Recordings go together by it.
+    if let Some(ts) = table.column("ts")
+        && columns.iter().all(|column| column.name != ts.name)
+    {
+        columns.push(ts);
+        shown.push(render::Column::recorded(ts).hidden());
+    }
+    let mut rows = match timed(table) {
+        true => output.first_events(shown, args.limit),
+        false => output.rows(shown),
+    };
     let selection = Selection {
-        table: args.table,
+        table,
         window: source.window.range.clone(),
         scope: &scope,
         columns: Some(columns.iter().map(|column| column.name).collect()),
@@ -81,7 +113,7 @@ pub fn run(args: &CatArgs) -> anyhow::Result<()> {
         };
         timeline::for_each(&source.recording, &selection, cells, |cells, row| {
             let values: Vec<Value> = std::iter::zip(&columns, cells)
-                .map(|(column, cells)| named(args.table, column, cells.value(column.kind, row)))
+                .map(|(column, cells)| named(table, column, cells.value(column.kind, row)))
                 .collect();
             rows.row(&values)?;
             left -= 1;

@@ -1,16 +1,23 @@
 //! The command line of `analyze`, and what every command does first: open the recording, find its
 //! span, choose the window, open the output.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::bail;
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand};
 use lookback_schemas::TableId;
 use lookback_schemas::recording::Recording;
 
+use crate::hosts::by::{Grouping, split_host};
+use crate::hosts::part::Part;
+use crate::hosts::tree::RecordingsArgs;
+use crate::hosts::{self, Reach};
 use crate::losses::Heading;
 use crate::render::{Output, OutputArgs};
+use crate::tally::Sum;
 use crate::window::{Span, Window, WindowArgs};
 use crate::{
     bundle, cat, check, commands, flamegraph, gc, histogram, info, irqs, lsm, memleak, offcpu,
@@ -111,13 +118,13 @@ pub enum Command {
     Bundle(bundle::BundleArgs),
 }
 
-/// Which recording to read, and which part of its time.
-#[derive(Args, Clone, Debug)]
+/// Which recordings to read, and which part of their time.
+#[derive(Args, Clone, Debug, Default)]
 pub struct SourceArgs {
-    /// The recording: a directory
-    #[arg(value_name = "RECORDING")]
-    pub recording: PathBuf,
-    /// The part of its time.
+    /// The recordings.
+    #[command(flatten)]
+    pub recordings: RecordingsArgs,
+    /// The part of their time.
     #[command(flatten)]
     pub window: WindowArgs,
     /// Where the report goes.
@@ -126,6 +133,7 @@ pub struct SourceArgs {
 }
 
 /// A recording that a report is made from.
+#[derive(Clone)]
 pub struct Source {
     /// The recording.
     pub recording: Recording,
@@ -133,17 +141,23 @@ pub struct Source {
     pub window: Window,
     /// Where the report goes.
     pub args: OutputArgs,
+    /// Its place among the others, if there are more.
+    pub(crate) part: Option<Part>,
 }
 
 impl Source {
-    /// Opens the recording.
+    /// Opens a single recording.
     ///
     /// # Errors
     /// If it is none, or the window is empty.
-    pub fn open(args: &SourceArgs) -> anyhow::Result<Source> {
-        let recording = Recording::open(&args.recording)?;
-        let window = Window::new(&args.window, Span::of(&recording))?;
-        Ok(Source { recording, window, args: args.output.clone() })
+    pub fn open(
+        recording: &Path,
+        window: &WindowArgs,
+        output: &OutputArgs,
+    ) -> anyhow::Result<Source> {
+        let recording = Recording::open(recording)?;
+        let window = Window::new(window, Span::of(&recording))?;
+        Ok(Source { recording, window, args: output.clone(), part: None })
     }
 
     /// Opens the output, for a report that has its own heading or none.
@@ -151,7 +165,10 @@ impl Source {
     /// # Errors
     /// If its file cannot be created.
     pub fn output(&self) -> anyhow::Result<Output> {
-        Output::open(&self.args, self.window.span.start)
+        match &self.part {
+            Some(part) => Ok(Output::of_part(&self.args, part.clone())),
+            None => Output::open(&self.args, self.window.span.start),
+        }
     }
 
     /// Opens the output and writes the heading of a report about `tables`.
@@ -167,7 +184,39 @@ impl Source {
     /// The heading of a report about `tables`; every table if empty.
     #[must_use]
     pub fn heading(&self, tables: &[TableId]) -> Heading {
-        Heading::new(&self.recording, tables, &self.window)
+        let heading = Heading::new(&self.recording, tables, &self.window);
+        match &self.part {
+            Some(part) => part.heading(heading),
+            None => heading,
+        }
+    }
+
+    /// The name of the host.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        match &self.part {
+            Some(part) => part.host(),
+            None => &self.recording.manifest().host.name,
+        }
+    }
+
+    /// The names of the hosts of all recordings.
+    #[must_use]
+    pub fn hosts(&self) -> String {
+        match &self.part {
+            Some(part) => part.hosts(),
+            None => self.host().to_owned(),
+        }
+    }
+
+    /// Adds these sums to those of the recordings before, as far as they go together. Gives all of them when
+    /// this is the last recording of those; `None` while there are more, and nothing to print yet.
+    #[must_use]
+    pub fn add_up<S: Sum + Send + 'static>(&self, reach: Reach, sums: S) -> Option<S> {
+        match &self.part {
+            Some(part) => part.add_up(reach, sums),
+            None => Some(sums),
+        }
     }
 }
 
@@ -176,32 +225,107 @@ impl Source {
 /// # Errors
 /// If the recording cannot be read or the output not be written; the error names the file.
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let done = |()| ExitCode::SUCCESS;
     match cli.command {
-        Command::Info(args) => info::run(&args).map(done),
-        Command::Check(args) => check::run(&args),
-        Command::Processes(args) => processes::run(&args).map(done),
-        Command::Signals(args) => signals::run(&args).map(done),
-        Command::Syscalls(args) => syscalls::run(&args).map(done),
-        Command::Opens(args) => opens::run(&args).map(done),
-        Command::Unlinks(args) => unlinks::run(&args).map(done),
-        Command::Runqlat(args) => runqlat::run(&args).map(done),
-        Command::Offcpu(args) => offcpu::run(&args).map(done),
-        Command::Irqs(args) => irqs::run(&args).map(done),
-        Command::Tcp(args) => tcp::run(&args).map(done),
-        Command::Lsm(args) => lsm::run(&args).map(done),
-        Command::Gc(args) => gc::run(&args).map(done),
-        Command::Commands(args) => commands::run(&args).map(done),
-        Command::Probes(args) => probes::run(&args).map(done),
-        Command::Spans(args) => spans::run(&args).map(done),
-        Command::Memleak(args) => memleak::run(&args).map(done),
-        Command::Flamegraph(args) => flamegraph::run(&args).map(done),
-        Command::Histogram(args) => histogram::run(&args).map(done),
-        Command::Cat(args) => cat::run(&args).map(done),
-        Command::Repair(args) => repair::run(&args).map(done),
-        Command::Redact(args) => redact::run(&args).map(done),
-        Command::Symbolize(args) => symbolize::run(&args).map(done),
-        Command::Bundle(args) => bundle::run(&args).map(done),
+        Command::Info(args) => reports(&args.source(), false, info::run)?,
+        Command::Check(args) => {
+            let whole = hosts::each(&args.source(), false, check::run)?;
+            if whole.contains(&false) {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        Command::Processes(args) => {
+            reports(&args.source, false, |source| processes::run(&args, source))?;
+        }
+        Command::Signals(args) => {
+            reports(&args.source, false, |source| signals::run(&args, source))?;
+        }
+        Command::Syscalls(args) => {
+            let by_host = Grouping::is_by_host(args.by.as_ref());
+            reports(&args.source, by_host, |source| syscalls::run(&args, source))?;
+        }
+        Command::Opens(args) => {
+            let by_host = Grouping::is_by_host(args.by.as_ref());
+            reports(&args.source, by_host, |source| opens::run(&args, source))?;
+        }
+        Command::Unlinks(args) => {
+            let by_host = Grouping::is_by_host(args.by.as_ref());
+            reports(&args.source, by_host, |source| unlinks::run(&args, source))?;
+        }
+        Command::Runqlat(args) => {
+            let by_host = Grouping::is_by_host(args.by.as_ref());
+            reports(&args.source, by_host, |source| runqlat::run(&args, source))?;
+        }
+        Command::Offcpu(args) => {
+            let by_host = args.by.iter().any(|by| by.host);
+            reports(&args.source, by_host, |source| offcpu::run(&args, source))?;
+        }
+        Command::Irqs(args) => {
+            let by_host = Grouping::is_by_host(args.by.as_ref());
+            reports(&args.source, by_host, |source| irqs::run(&args, source))?;
+        }
+        Command::Tcp(args) => tcp::run(&args)?,
+        Command::Lsm(args) => {
+            let by_host = Grouping::is_by_host(args.by.as_ref());
+            reports(&args.source, by_host, |source| lsm::run(&args, source))?;
+        }
+        Command::Gc(args) => {
+            let by_host = Grouping::is_by_host(args.by.as_ref());
+            reports(&args.source, by_host, |source| gc::run(&args, source))?;
+        }
+        Command::Commands(args) => {
+            reports(&args.source, false, |source| commands::run(&args, source))?;
+        }
+        Command::Probes(args) => {
+            let by_host = split_host(args.by.as_deref()).0;
+            reports(&args.source, by_host, |source| probes::run(&args, source))?;
+        }
+        Command::Spans(args) => {
+            let by_host = Grouping::is_by_host(args.by.as_ref());
+            reports(&args.source, by_host, |source| spans::run(&args, source))?;
+        }
+        Command::Memleak(args) => {
+            reports(&args.source, false, |source| memleak::run(&args, source))?;
+        }
+        Command::Flamegraph(args) => {
+            // One picture of all: hosts are frames in it.
+            let source = flamegraph::into_a_file(&args);
+            reports(&source, false, |source| flamegraph::run(&args, source))?;
+        }
+        Command::Histogram(args) => {
+            let by_host = split_host(args.by.as_deref()).0;
+            reports(&args.source()?, by_host, |source| histogram::run(&args, source))?;
+        }
+        Command::Cat(args) => {
+            reports(&args.source()?, false, |source| cat::run(&args, source))?;
+        }
+        Command::Repair(args) => repair::run(&args)?,
+        Command::Redact(args) => redact::run(&args)?,
+        Command::Symbolize(args) => symbolize::run(&args)?,
+        Command::Bundle(args) => bundle::run(&args)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes a report on all recordings; see [`hosts::each`].
+fn reports(
+    args: &SourceArgs,
+    by_host: bool,
+    report: impl Fn(&Source) -> anyhow::Result<()> + Sync,
+) -> anyhow::Result<()> {
+    hosts::each(args, by_host, report).map(|_| ())
+}
+
+/// The recordings, and the `N` words that follow them.
+///
+/// # Errors
+/// If there are fewer words.
+pub fn words<const N: usize>(words: &[OsString]) -> anyhow::Result<(Vec<PathBuf>, [String; N])> {
+    let (recordings, rest) = words.split_at(words.len().saturating_sub(N).max(1).min(words.len()));
+    let rest: Vec<String> = rest.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let recordings = recordings.iter().map(PathBuf::from).collect();
+    match rest.try_into() {
+        Ok(rest) => Ok((recordings, rest)),
+        Err(_) => bail!("first comes the recording, and then what to read of it: see --help"),
     }
 }
 

@@ -41,8 +41,7 @@ const CUT: &str = " … [cut]";
 ///
 /// # Errors
 /// If the table is damaged, or the output cannot be written.
-pub fn run(args: &CommandsArgs) -> anyhow::Result<()> {
-    let source = Source::open(&args.source)?;
+pub fn run(args: &CommandsArgs, source: &Source) -> anyhow::Result<()> {
     let scope = Scope::new(&args.scope, &source.recording)?;
     scope.check(TableId::Readline)?;
     let mut output = source.begin(&[TableId::Readline])?;
@@ -50,7 +49,7 @@ pub fn run(args: &CommandsArgs) -> anyhow::Result<()> {
     let unknown = unrecorded(&source.recording, TableId::Readline, how)?;
     let late = late(&source.recording, TRACER);
     output.notes(&unknown.into_iter().chain(late).collect::<Vec<_>>())?;
-    let mut out = output.rows(vec![
+    let mut out = output.events(vec![
         Column::new("ts", "TIME").wide(12),
         Column::new("pid", "PID").wide(7),
         Column::new("uid", "UID").wide(5),

@@ -234,7 +234,7 @@ impl MemleakArgs {
 /// Reads an instant in the part of the recording that the report is about.
 pub(crate) fn instant(option: &str, text: &str, source: &Source) -> anyhow::Result<i64> {
     let window = &source.window;
-    let at = window::moment(text, window.span).with_context(|| format!("{option} {text}"))?;
+    let at = window.moment(text).with_context(|| format!("{option} {text}"))?;
     if at < window.start() || at > window.end() {
         bail!("{option} {text} lies outside the recording, or outside --since and --until");
     }
@@ -275,14 +275,13 @@ fn instants(args: &MemleakArgs, source: &Source) -> anyhow::Result<Instants> {
 ///
 /// # Errors
 /// If an instant is not in the recording, a table is damaged, or the output cannot be written.
-pub fn run(args: &MemleakArgs) -> anyhow::Result<()> {
-    let source = Source::open(&args.source)?;
+pub fn run(args: &MemleakArgs, source: &Source) -> anyhow::Result<()> {
     let scope = Scope::new(&args.scope, &source.recording)?;
     if args.by_cache && !args.kind.is_empty() && !args.kind.contains(&Kind::Slab) {
         bail!("--by-cache is about slab memory; other kinds have no caches");
     }
     let (kinds, missing) = notes::recorded(&source.recording, args.kinds(), !args.kind.is_empty())?;
-    let user = User::new(args, &source, &scope)?;
+    let user = User::new(args, source, &scope)?;
     if args.peak {
         return peak::run(&user, &kinds, &missing);
     }

@@ -44,8 +44,7 @@ pub struct StatesArgs {
 ///
 /// # Errors
 /// If the table is damaged, or the output cannot be written.
-pub fn run(args: &StatesArgs) -> anyhow::Result<()> {
-    let source = Source::open(&args.source)?;
+pub fn run(args: &StatesArgs, source: &Source) -> anyhow::Result<()> {
     let scope = Scope::new(&args.scope, &source.recording)?;
     scope.check(TableId::Tcpstate)?;
     let mut output = source.begin(&[TableId::Tcpstate])?;
@@ -64,7 +63,7 @@ pub fn run(args: &StatesArgs) -> anyhow::Result<()> {
     ]);
     let data = ["family", "sent", "received", "retransmits", "tid", "uid"];
     columns.extend(data.map(Column::data));
-    let mut out = output.rows(columns);
+    let mut out = output.events(columns);
     let (recording, range) = (&source.recording, &source.window.range);
     timeline::rows::<Tcpstate>(recording, range, &scope, |rows, row| {
         let (in_old, ends) = (known!(rows.in_old, row), ends!(rows, row));
