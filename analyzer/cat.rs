@@ -19,12 +19,13 @@ use crate::codes;
 use crate::hosts::tree::RecordingsArgs;
 use crate::processes::known;
 use crate::render::{self, OutputArgs, Value};
-use crate::scope::{Scope, ScopeArgs};
+use crate::scope::ScopeArgs;
 use crate::timeline::{self, Selection};
 use crate::window::{WindowArgs, timed};
 
 /// Shown below the help.
 pub const EXAMPLE: &str = "Examples:\n  analyze cat web1.lookback exec --columns ts,pid,argv\n  \
+                           analyze cat web1.lookback web2.lookback exec --limit 100\n  \
                            analyze cat web1.lookback sample --since 5s --limit 100 --format csv";
 
 /// Options of `analyze cat`.
@@ -72,7 +73,7 @@ impl CatArgs {
 pub fn run(args: &CatArgs, source: &Source) -> anyhow::Result<()> {
     let (_, [table]) = words(&args.words)?;
     let table = crate::cli::table(&table).map_err(anyhow::Error::msg)?;
-    let scope = Scope::new(&args.scope, &source.recording)?;
+    let scope = source.scope(&args.scope)?;
     scope.check(table)?;
     if !timed(table) && (args.window.since.is_some() || args.window.until.is_some()) {
         bail!("--since and --until do not apply: table `{}` has no times", table.name());

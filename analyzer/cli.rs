@@ -16,7 +16,8 @@ use crate::hosts::part::Part;
 use crate::hosts::tree::RecordingsArgs;
 use crate::hosts::{self, Reach};
 use crate::losses::Heading;
-use crate::render::{Output, OutputArgs};
+use crate::render::{Output, OutputArgs, escaped};
+use crate::scope::{Scope, ScopeArgs, UnknownCgroup};
 use crate::tally::Sum;
 use crate::window::{Span, Window, WindowArgs};
 use crate::{
@@ -29,7 +30,8 @@ use crate::{
 #[derive(Parser, Debug)]
 #[command(name = "analyze", version, about, max_term_width = 100, infer_long_args = false)]
 #[command(
-    after_help = "Example:\n  analyze info web1.lookback\n  analyze processes web1.lookback --tree\n\n\
+    after_help = "Example:\n  analyze info web1.lookback\n  analyze processes web1.lookback --tree\n  \
+                        analyze runqlat web1.lookback web2.lookback --by host\n\n\
                         `analyze COMMAND --help` shows each command's options and an example."
 )]
 pub struct Cli {
@@ -188,6 +190,21 @@ impl Source {
         match &self.part {
             Some(part) => part.heading(heading),
             None => heading,
+        }
+    }
+
+    /// The processes that the arguments choose. That one of several hosts has no such cgroup is said, and no
+    /// error.
+    ///
+    /// # Errors
+    /// As [`Scope::new`].
+    pub fn scope(&self, args: &ScopeArgs) -> anyhow::Result<Scope> {
+        match (Scope::new(args, &self.recording), &self.part) {
+            (Err(error), Some(_)) if error.is::<UnknownCgroup>() => {
+                self.output()?.notes(&[escaped(&error.to_string()).into_owned()])?;
+                Ok(Scope::nothing())
+            }
+            (scope, _) => scope,
         }
     }
 
@@ -367,11 +384,62 @@ pub fn column(table: TableId, name: &str) -> anyhow::Result<&'static lookback_sc
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
     use crate::made::{Made, analyze, analyze_at};
+
+    /// A report of each kind, as CSV.
+    pub(crate) const REPORTS: &[&[&str]] = &[
+        &["processes", "--format", "csv"],
+        &["signals", "--format", "csv"],
+        &["syscalls", "--format", "csv"],
+        &["syscalls", "--list", "--format", "csv"],
+        &["syscalls", "--latency", "--format", "csv"],
+        &["opens", "--format", "csv"],
+        &["opens", "--by", "path", "--format", "csv"],
+        &["unlinks", "--format", "csv"],
+        &["runqlat", "--format", "csv"],
+        &["runqlat", "--blame", "--format", "csv"],
+        &["offcpu", "--format", "csv"],
+        &["offcpu", "--by", "function,waker", "--format", "csv"],
+        &["irqs", "--format", "csv"],
+        &["tcp", "connects", "--format", "csv"],
+        &["tcp", "connects", "--hist", "--format", "csv"],
+        &["tcp", "states", "--format", "csv"],
+        &["tcp", "lives", "--open", "--format", "csv"],
+        &["tcp", "rtt", "--summary", "--format", "csv"],
+        &["lsm", "--format", "csv"],
+        &["memleak", "--format", "csv"],
+        &["memleak", "--by-cache", "--format", "csv"],
+        &["memleak", "--between", "0s", "1s", "--format", "csv"],
+        &["memleak", "--lifetimes", "--format", "csv"],
+        &["memleak", "--sizes", "--format", "csv"],
+        &["memleak", "--peak", "--format", "csv"],
+        &["memleak", "--temporary", "--format", "csv"],
+        &["memleak", "--timeline", "--format", "csv"],
+        &["gc", "--format", "csv"],
+        &["gc", "--pools", "--format", "csv"],
+        &["gc", "--hist", "--by", "process", "--format", "csv"],
+        &["gc", "--summary", "--format", "csv"],
+        &["gc", "--share", "--format", "csv"],
+        &["gc", "--longest", "3", "--format", "csv"],
+        &["gc", "--timeline", "--format", "csv"],
+        &["commands", "--format", "csv"],
+        &["probes", "--format", "csv"],
+        &["probes", "--by", "process", "--format", "csv"],
+        &["probes", "--list", "--format", "csv"],
+        &["probes", "--hist", "arg0", "--name", "x", "--format", "csv"],
+        &["spans", "--format", "csv"],
+        &["spans", "--hist", "--by", "thread", "--format", "csv"],
+        &["spans", "--list", "--format", "csv"],
+        &["spans", "--unfinished", "--format", "csv"],
+        &["spans", "--timeline", "--format", "csv"],
+        &["spans", "--blame", "--format", "csv"],
+        &["spans", "--blame", "--longest", "3", "--format", "csv"],
+        &["cat", "exec", "--format", "csv"],
+    ];
 
     #[test]
     fn the_command_line_is_well_formed() {
@@ -409,55 +477,7 @@ mod tests {
     fn a_missing_table_is_an_empty_one() {
         let made = Made::new();
         made.end(1.0);
-        for args in [
-            &["processes", "--format", "csv"][..],
-            &["signals", "--format", "csv"],
-            &["syscalls", "--format", "csv"],
-            &["syscalls", "--list", "--format", "csv"],
-            &["syscalls", "--latency", "--format", "csv"],
-            &["opens", "--format", "csv"],
-            &["opens", "--by", "path", "--format", "csv"],
-            &["unlinks", "--format", "csv"],
-            &["runqlat", "--format", "csv"],
-            &["runqlat", "--blame", "--format", "csv"],
-            &["offcpu", "--format", "csv"],
-            &["offcpu", "--by", "function,waker", "--format", "csv"],
-            &["irqs", "--format", "csv"],
-            &["tcp", "connects", "--format", "csv"],
-            &["tcp", "connects", "--hist", "--format", "csv"],
-            &["tcp", "states", "--format", "csv"],
-            &["tcp", "lives", "--open", "--format", "csv"],
-            &["tcp", "rtt", "--summary", "--format", "csv"],
-            &["lsm", "--format", "csv"],
-            &["memleak", "--format", "csv"],
-            &["memleak", "--by-cache", "--format", "csv"],
-            &["memleak", "--between", "0s", "1s", "--format", "csv"],
-            &["memleak", "--lifetimes", "--format", "csv"],
-            &["memleak", "--sizes", "--format", "csv"],
-            &["memleak", "--peak", "--format", "csv"],
-            &["memleak", "--temporary", "--format", "csv"],
-            &["memleak", "--timeline", "--format", "csv"],
-            &["gc", "--format", "csv"],
-            &["gc", "--pools", "--format", "csv"],
-            &["gc", "--hist", "--by", "process", "--format", "csv"],
-            &["gc", "--summary", "--format", "csv"],
-            &["gc", "--share", "--format", "csv"],
-            &["gc", "--longest", "3", "--format", "csv"],
-            &["gc", "--timeline", "--format", "csv"],
-            &["commands", "--format", "csv"],
-            &["probes", "--format", "csv"],
-            &["probes", "--by", "process", "--format", "csv"],
-            &["probes", "--list", "--format", "csv"],
-            &["probes", "--hist", "arg0", "--name", "x", "--format", "csv"],
-            &["spans", "--format", "csv"],
-            &["spans", "--hist", "--by", "thread", "--format", "csv"],
-            &["spans", "--list", "--format", "csv"],
-            &["spans", "--unfinished", "--format", "csv"],
-            &["spans", "--timeline", "--format", "csv"],
-            &["spans", "--blame", "--format", "csv"],
-            &["spans", "--blame", "--longest", "3", "--format", "csv"],
-            &["cat", "exec", "--format", "csv"],
-        ] {
+        for args in REPORTS {
             let text = analyze(&made, args).expect("nothing is wrong");
             assert_eq!(text.lines().count(), 1, "{text}");
         }

@@ -9,7 +9,7 @@ use crate::cli::{Source, SourceArgs};
 use crate::losses::{late, unrecorded};
 use crate::processes::known;
 use crate::render::{Column, Value};
-use crate::scope::{Scope, ScopeArgs};
+use crate::scope::ScopeArgs;
 use crate::timeline;
 
 /// Shown below the help.
@@ -42,7 +42,7 @@ const CUT: &str = " … [cut]";
 /// # Errors
 /// If the table is damaged, or the output cannot be written.
 pub fn run(args: &CommandsArgs, source: &Source) -> anyhow::Result<()> {
-    let scope = Scope::new(&args.scope, &source.recording)?;
+    let scope = source.scope(&args.scope)?;
     scope.check(TableId::Readline)?;
     let mut output = source.begin(&[TableId::Readline])?;
     let how = ("lines that were typed", "--trace readline");

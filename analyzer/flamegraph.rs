@@ -50,6 +50,7 @@ use crate::window::WindowArgs;
 
 /// Shown below the help.
 pub const EXAMPLE: &str = "Examples:\n  analyze flamegraph web1.lookback -o flamegraph.svg\n  \
+                           analyze flamegraph fleet/ --by host -o fleet.svg\n  \
                            analyze flamegraph web1.lookback --pid 4711 --folded | sort -nrk2\n  \
                            analyze flamegraph web1.lookback --weight outstanding --at 30s -o heap.svg\n  \
                            analyze flamegraph web1.lookback --weight outstanding --diff-at 30s -o grown.svg\n  \
@@ -224,7 +225,7 @@ fn lines(stacks: &Folded, before: Option<&Folded>) -> Vec<String> {
 /// # Errors
 /// If a table is damaged, there is no sample to draw, or the output cannot be written.
 pub fn run(args: &FlamegraphArgs, source: &Source) -> anyhow::Result<()> {
-    let scope = Scope::new(&args.scope, &source.recording)?;
+    let scope = source.scope(&args.scope)?;
     let tables = args.weight.tables();
     if !tables.contains(&TableId::Alloc) && (args.at.is_some() || args.diff_at.is_some()) {
         bail!("--at and --diff-at are about memory: take --weight outstanding");

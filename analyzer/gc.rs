@@ -117,7 +117,7 @@ struct Question<'a> {
 /// # Errors
 /// If a table is damaged, or the output cannot be written.
 pub fn run(args: &GcArgs, source: &Source) -> anyhow::Result<()> {
-    let scope = Scope::new(&args.scope, &source.recording)?;
+    let scope = source.scope(&args.scope)?;
     scope.check(TableId::Gc)?;
     anyhow::ensure!(
         args.by().is_none() || args.view.hist || args.view.summary,

@@ -17,7 +17,7 @@ use crate::hosts::Reach;
 use crate::hosts::by::split_host;
 use crate::hosts::tree::RecordingsArgs;
 use crate::render::{self, OutputArgs};
-use crate::scope::{Scope, ScopeArgs};
+use crate::scope::ScopeArgs;
 use crate::tally::{Key, Selection, ThreadsArgs};
 use crate::window::WindowArgs;
 
@@ -86,7 +86,7 @@ impl HistogramArgs {
 pub fn run(args: &HistogramArgs, source: &Source) -> anyhow::Result<()> {
     let (_, [table, column]) = words(&args.words)?;
     let table = crate::cli::table(&table).map_err(anyhow::Error::msg)?;
-    let scope = Scope::new(&args.scope, &source.recording)?;
+    let scope = source.scope(&args.scope)?;
     scope.check(table)?;
     let column = crate::cli::column(table, &column)?;
     let by = args.by().map(|name| crate::cli::column(table, name)).transpose()?;

@@ -21,7 +21,9 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{Scope, ScopedJoinHandle};
 
-use self::clocks::{Alignment, Clocked, Readings, align};
+use anyhow::Context as _;
+
+use self::clocks::{Aligned, Clocked, Readings, align};
 use self::merged::{Merged, Next};
 pub use self::part::Reach;
 use self::part::{Enough, Last, Part, Said, Sums};
@@ -57,8 +59,7 @@ struct Place {
     host: String,
     hosts: Arc<[String]>,
     boot: String,
-    alignment: Alignment,
-    remarks: Vec<String>,
+    aligned: Aligned,
     last: Last,
     by_host: bool,
     sums: Sums,
@@ -75,50 +76,46 @@ fn places(args: &SourceArgs, by_host: bool) -> anyhow::Result<Vec<Place>> {
     };
     let clocked = all.iter().map(clocked).collect::<anyhow::Result<Vec<Clocked>>>()?;
     let aligned = align(&clocked);
-    let shared = |(clocked, (alignment, _)): (&Clocked, &(Alignment, _))| {
-        (alignment.shared(clocked.span.start), alignment.shared(clocked.span.end))
+    let shared = |(of, aligned): (&Clocked, &Aligned)| {
+        let Span { start, end, ended } = of.span;
+        Span { start: aligned.clock.shared(start), end: aligned.clock.shared(end), ended }
     };
-    let spans: Vec<(i64, i64)> = std::iter::zip(&clocked, &aligned).map(shared).collect();
-    let start = spans.iter().map(|(start, _)| *start).min().unwrap_or_default();
-    let end = spans.iter().map(|(_, end)| *end).max().unwrap_or_default();
-    let ended = clocked.iter().all(|clocked| clocked.span.ended);
-    let chosen = Window::new(&args.window, Span { start, end, ended })?;
+    let spans = std::iter::zip(&clocked, &aligned).map(shared);
+    let span = spans.reduce(|all, one| Span {
+        start: all.start.min(one.start),
+        end: all.end.max(one.end),
+        ended: all.ended && one.ended,
+    });
+    let chosen = Window::new(&args.window, span.context("there is no recording")?)?;
 
-    let of: Vec<(String, String)> = std::iter::zip(&all, &clocked)
-        .map(|(of, clocked)| (of.host.clone(), clocked.boot.clone()))
-        .collect();
     let mut hosts: Vec<String> = all.iter().map(|of| of.host.clone()).collect();
     hosts.dedup();
     let hosts: Arc<[String]> = hosts.into();
     let sums = Sums::default();
-    let place = |(index, ((of_host, clocked), (alignment, remarks))): (
-        usize,
-        ((OfHost, Clocked), (Alignment, Vec<String>)),
-    )| {
-        let (host, boot) = of[index].clone();
-        let after = &of[index + 1..];
-        let last = Last {
-            everywhere: after.is_empty(),
-            host: after.iter().all(|(other, _)| *other != host),
-            boot: after.iter().all(|other| *other != (host.clone(), boot.clone())),
-        };
-        let window = chosen.on(&alignment, clocked.span);
+    let mut places = Vec::new();
+    for ((of, clocked), aligned) in std::iter::zip(std::iter::zip(all, clocked), aligned) {
+        let window = chosen.on(&aligned.clock, clocked.span);
         let source =
-            Source { recording: of_host.recording, window, args: args.output.clone(), part: None };
-        let hosts = Arc::clone(&hosts);
-        Place {
-            host,
-            hosts,
-            boot,
-            alignment,
-            remarks,
-            last,
+            Source { recording: of.recording, window, args: args.output.clone(), part: None };
+        places.push(Place {
+            host: of.host,
+            hosts: Arc::clone(&hosts),
+            boot: clocked.boot,
+            aligned,
+            last: Last { everywhere: true, host: true, boot: true },
             by_host,
             sums: Arc::clone(&sums),
             source,
-        }
-    };
-    Ok(std::iter::zip(std::iter::zip(all, clocked), aligned).enumerate().map(place).collect())
+        });
+    }
+    // Those of a host, and of a boot of it, follow each other.
+    for index in 1..places.len() {
+        let (before, next) = (&places[index - 1], &places[index]);
+        let host = before.host != next.host;
+        let boot = host || before.boot != next.boot;
+        places[index - 1].last = Last { everywhere: false, host, boot };
+    }
+    Ok(places)
 }
 
 /// A report on one recording that is under way.
@@ -133,7 +130,7 @@ impl<T> Running<'_, T> {
         drop(self.said);
         match self.thread.join() {
             Ok(Ok(result)) => Ok(Some(result)),
-            Ok(Err(error)) if error.is::<Enough>() => Ok(None),
+            Ok(Err(error)) if error.chain().any(|cause| cause.is::<Enough>()) => Ok(None),
             Ok(Err(error)) => Err(error),
             Err(panic) => std::panic::resume_unwind(panic),
         }
@@ -149,8 +146,7 @@ fn begin<'scope, 'env, T: Send + 'static>(
     let part = Part {
         host: place.host.clone(),
         hosts: Arc::clone(&place.hosts),
-        clock: place.alignment.clone(),
-        remarks: place.remarks.clone(),
+        aligned: place.aligned.clone(),
         send,
         by_host: place.by_host,
         last: place.last,
@@ -189,3 +185,6 @@ fn run<'scope, 'env, T: Send + 'static>(
     }
     Ok(results)
 }
+
+#[cfg(test)]
+mod tests;

@@ -143,7 +143,7 @@ impl Interrupts {
 /// # Errors
 /// If a process filter does not apply, a table is damaged, or the output cannot be written.
 pub fn run(args: &IrqsArgs, source: &Source) -> anyhow::Result<()> {
-    let scope = Scope::new(&args.scope, &source.recording)?;
+    let scope = source.scope(&args.scope)?;
     let mut tables = Vec::new();
     tables.extend((!args.soft).then_some(TableId::Hardirq));
     tables.extend((!args.hard).then_some(TableId::Softirq));

@@ -100,7 +100,7 @@ impl Asked {
 /// # Errors
 /// If the table is damaged, or the output cannot be written.
 pub fn run(args: &LsmArgs, source: &Source) -> anyhow::Result<()> {
-    let scope = Scope::new(&args.scope, &source.recording)?;
+    let scope = source.scope(&args.scope)?;
     scope.check(TableId::Lsmconnect)?;
     let mut output = source.begin(&[TableId::Lsmconnect])?;
     let (threads, scope) = (args.threads, &scope);

@@ -276,7 +276,7 @@ fn instants(args: &MemleakArgs, source: &Source) -> anyhow::Result<Instants> {
 /// # Errors
 /// If an instant is not in the recording, a table is damaged, or the output cannot be written.
 pub fn run(args: &MemleakArgs, source: &Source) -> anyhow::Result<()> {
-    let scope = Scope::new(&args.scope, &source.recording)?;
+    let scope = source.scope(&args.scope)?;
     if args.by_cache && !args.kind.is_empty() && !args.kind.contains(&Kind::Slab) {
         bail!("--by-cache is about slab memory; other kinds have no caches");
     }

@@ -23,7 +23,7 @@ use crate::hosts::Reach;
 use crate::hosts::by::{Grouping, host_or_any};
 use crate::losses::unrecorded;
 use crate::render::{Column, Output, Value};
-use crate::scope::{Scope, ScopeArgs};
+use crate::scope::ScopeArgs;
 use crate::stacks::Stacks;
 use crate::syscalls;
 use crate::tally::{Groups, Key, Name, Selection, Sum, ThreadsArgs, process_columns};
@@ -168,7 +168,7 @@ impl By {
 /// # Errors
 /// If the table is damaged, or the output cannot be written.
 pub fn run(args: &OffcpuArgs, source: &Source) -> anyhow::Result<()> {
-    let scope = Scope::new(&args.scope, &source.recording)?;
+    let scope = source.scope(&args.scope)?;
     scope.check(TableId::Offcpu)?;
     let mut output = source.begin(&[TableId::Offcpu])?;
     let how = ("time off the CPUs", "--trace offcpu");

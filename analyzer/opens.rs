@@ -83,7 +83,7 @@ impl OpensArgs {
 /// # Errors
 /// If the table is damaged, or the output cannot be written.
 pub fn run(args: &OpensArgs, source: &Source) -> anyhow::Result<()> {
-    let scope = Scope::new(&args.scope, &source.recording)?;
+    let scope = source.scope(&args.scope)?;
     scope.check(TableId::Open)?;
     let mut output = source.begin(&[TableId::Open])?;
     match args.by() {

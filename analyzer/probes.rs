@@ -124,7 +124,7 @@ struct Question<'a> {
 /// # Errors
 /// If an argument is unknown, the table is damaged, or the output cannot be written.
 pub fn run(args: &ProbesArgs, source: &Source) -> anyhow::Result<()> {
-    let scope = Scope::new(&args.scope, &source.recording)?;
+    let scope = source.scope(&args.scope)?;
     scope.check(TableId::Probe)?;
     let question = Question { args, source, scope };
     let mut output = source.begin(&[TableId::Probe])?;

@@ -22,6 +22,7 @@ use crate::timeline;
 
 /// Shown below the help.
 pub const EXAMPLE: &str = "Examples:\n  analyze processes web1.lookback --tree\n  \
+                           analyze processes fleet/ --host web1 --host web2\n  \
                            analyze processes web1.lookback --pid 4711 --follow --execs\n  \
                            analyze processes web1.lookback --exits --since 10s --until 20s";
 
@@ -62,7 +63,7 @@ pub struct View {
 /// # Errors
 /// If a table is damaged, or the output cannot be written.
 pub fn run(args: &ProcessesArgs, source: &Source) -> anyhow::Result<()> {
-    let scope = Scope::new(&args.scope, &source.recording)?;
+    let scope = source.scope(&args.scope)?;
     let view = &args.view;
     let tables: &[TableId] = match (view.execs, view.exits, view.bootstrap) {
         (true, _, _) => &[TableId::Exec],

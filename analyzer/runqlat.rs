@@ -29,6 +29,7 @@ use crate::window::MinArgs;
 
 /// Shown below the help.
 pub const EXAMPLE: &str = "Examples:\n  analyze runqlat web1.lookback --by process --summary\n  \
+                           analyze runqlat web1.lookback web2.lookback --by host\n  \
                            analyze runqlat web1.lookback --cause preempted -m\n  \
                            analyze runqlat web1.lookback --blame --comm nginx --min 1ms --top 10";
 
@@ -134,7 +135,7 @@ impl Rows {
 /// # Errors
 /// If the table is damaged, or the output cannot be written.
 pub fn run(args: &RunqlatArgs, source: &Source) -> anyhow::Result<()> {
-    let scope = Scope::new(&args.scope, &source.recording)?;
+    let scope = source.scope(&args.scope)?;
     scope.check(TableId::Runq)?;
     let mut output = source.begin(&[TableId::Runq])?;
     if args.list {

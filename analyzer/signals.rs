@@ -56,7 +56,7 @@ fn signal(text: &str) -> Result<i32, String> {
 /// # Errors
 /// If a table is damaged, or the output cannot be written.
 pub fn run(args: &SignalsArgs, source: &Source) -> anyhow::Result<()> {
-    let scope = Scope::new(&args.scope, &source.recording)?;
+    let scope = source.scope(&args.scope)?;
     let table = if args.kill { TableId::Kill } else { TableId::Signal };
     scope.check(table)?;
     let mut output = source.begin(&[table])?;

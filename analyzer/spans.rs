@@ -132,7 +132,7 @@ struct Question<'a> {
 /// # Errors
 /// If a table is damaged, or the output cannot be written.
 pub fn run(args: &SpansArgs, source: &Source) -> anyhow::Result<()> {
-    let scope = Scope::new(&args.scope, &source.recording)?;
+    let scope = source.scope(&args.scope)?;
     scope.check(TableId::Span)?;
     let question = Question { args, source, scope };
     if args.view.blame {

@@ -247,7 +247,7 @@ struct Question<'a> {
 /// # Errors
 /// If a system call is unknown, the table is damaged, or the output cannot be written.
 pub fn run(args: &SyscallsArgs, source: &Source) -> anyhow::Result<()> {
-    let scope = Scope::new(&args.scope, &source.recording)?;
+    let scope = source.scope(&args.scope)?;
     scope.check(TableId::Syscall)?;
     let arch = &source.recording.manifest().host.arch;
     let names = Names::of(arch);

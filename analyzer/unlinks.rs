@@ -99,7 +99,7 @@ impl UnlinksArgs {
 /// # Errors
 /// If the table is damaged, or the output cannot be written.
 pub fn run(args: &UnlinksArgs, source: &Source) -> anyhow::Result<()> {
-    let scope = Scope::new(&args.scope, &source.recording)?;
+    let scope = source.scope(&args.scope)?;
     scope.check(TableId::Unlink)?;
     let mut output = source.begin(&[TableId::Unlink])?;
     match args.by() {

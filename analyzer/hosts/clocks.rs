@@ -70,7 +70,6 @@ impl Alignment {
 /// What the readings of a recording's clocks say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Readings {
-    count: usize,
     /// What the recorder added to the monotonic clock.
     epoch: i64,
     /// How long the machine had slept since it booted: from each of these moments on, in own time.
@@ -109,7 +108,6 @@ impl Readings {
             late.sort_unstable();
         }
         Ok(Some(Readings {
-            count: rows.len(),
             epoch: minus(first, 0, 1),
             slept,
             booted,
@@ -170,19 +168,35 @@ pub struct Clocked {
     pub readings: Option<Readings>,
 }
 
-/// How the own times of recordings become the time of all, and what a reader must know of each.
+/// How the own times of a recording become the time of all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Aligned {
+    /// What to add to them.
+    pub clock: Alignment,
+    /// How exact that is, in a few words.
+    pub exactness: String,
+    /// What a reader must know of it, one line each.
+    pub remarks: Vec<String>,
+}
+
+/// Aligns the recordings with each other.
 #[must_use]
-pub fn align(recordings: &[Clocked]) -> Vec<(Alignment, Vec<String>)> {
+pub fn align(recordings: &[Clocked]) -> Vec<Aligned> {
     let one = |clocked: &Clocked| {
         let Some(readings) = &clocked.readings else {
-            let say = "its clocks were not read: its times are as its recorder took them to be when it began";
-            return (Alignment::default(), vec![say.to_owned()]);
+            let exactness = "its wall clock was read only when it began".to_owned();
+            return Aligned { exactness, ..Aligned::default() };
         };
         let same = |other: &&Clocked| !clocked.boot.is_empty() && other.boot == clocked.boot;
         let of_boot = recordings.iter().filter(same).filter_map(|other| other.readings.as_ref());
         let latest = of_boot.max_by_key(|readings| readings.last).unwrap_or(readings);
         let booted = latest.set();
-        (readings.aligned(booted), remarks(readings, clocked.span, booted))
+        let exact = duration(readings.exactness(booted));
+        Aligned {
+            clock: readings.aligned(booted),
+            exactness: format!("times within {exact} of its wall clock"),
+            remarks: remarks(readings, clocked.span),
+        }
     };
     recordings.iter().map(one).collect()
 }
@@ -190,22 +204,18 @@ pub fn align(recordings: &[Clocked]) -> Vec<(Alignment, Vec<String>)> {
 /// More changes of a clock than this are only counted.
 const MOST_REMARKS: usize = 5;
 
-fn remarks(readings: &Readings, span: Span, booted: i64) -> Vec<String> {
+fn remarks(readings: &Readings, span: Span) -> Vec<String> {
     let after = |ts: i64| spoken(ts.saturating_sub(span.start).max(0));
     let changes = |levels: &[(i64, i64)]| -> Vec<(i64, i64)> {
         let pairs = levels.windows(2);
         pairs.map(|pair| (pair[1].0, pair[1].1.saturating_sub(pair[0].1))).collect()
     };
-    let mut remarks = vec![format!(
-        "its times are those of its wall clock, which was read {} times, to within {}",
-        readings.count,
-        duration(readings.exactness(booted))
-    )];
+    let mut remarks = Vec::new();
     for (ts, by) in changes(&readings.booted) {
         let sign = if by < 0 { "-" } else { "+" };
         remarks.push(format!(
-            "its wall clock was set by {sign}{}, {} after the start: times before that are given as if it had \
-             been set already",
+            "its wall clock was set by {sign}{}, {} after the start: times before are given as if it had been \
+             set already",
             spoken(by.saturating_abs()),
             after(ts)
         ));

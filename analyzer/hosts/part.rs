@@ -7,7 +7,7 @@ use std::any::Any;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::clocks::Alignment;
+use super::clocks::Aligned;
 use crate::losses::Heading;
 use crate::render::{Column, Value, escaped};
 use crate::tally::Sum;
@@ -86,9 +86,7 @@ pub(crate) struct Part {
     /// The names of all hosts.
     pub(super) hosts: Arc<[String]>,
     /// How its times become those of all.
-    pub(super) clock: Alignment,
-    /// What to know of that.
-    pub(super) remarks: Vec<String>,
+    pub(super) aligned: Aligned,
     pub(super) send: SyncSender<Said>,
     pub(super) by_host: bool,
     pub(super) last: Last,
@@ -145,8 +143,8 @@ impl Part {
     /// If nobody wants it any more.
     pub(crate) fn row(&mut self, values: &[Value]) -> anyhow::Result<()> {
         let shared = |value: &Value| match value {
-            Value::Time(ts) => Value::Time(self.clock.shared(*ts)),
-            Value::Clock(ts) => Value::Clock(self.clock.shared(*ts)),
+            Value::Time(ts) => Value::Time(self.aligned.clock.shared(*ts)),
+            Value::Clock(ts) => Value::Clock(self.aligned.clock.shared(*ts)),
             Value::Null
             | Value::Int(_)
             | Value::Real(_)
@@ -185,7 +183,7 @@ impl Part {
 
     /// The moment, in the time of all.
     pub(crate) fn shared(&self, ts: i64) -> i64 {
-        self.clock.shared(ts)
+        self.aligned.clock.shared(ts)
     }
 
     /// The text with the host before it.
@@ -196,9 +194,9 @@ impl Part {
     /// The heading, with the host before each line and what its clocks say.
     pub(crate) fn heading(&self, heading: Heading) -> Heading {
         Heading {
-            covers: self.of_host(&heading.covers),
+            covers: self.of_host(&format!("{}; {}", heading.covers, self.aligned.exactness)),
             warnings: heading.warnings.iter().map(|warning| self.of_host(warning)).collect(),
-            remarks: self.remarks.iter().map(|remark| self.of_host(remark)).collect(),
+            remarks: self.aligned.remarks.iter().map(|remark| self.of_host(remark)).collect(),
         }
     }
 

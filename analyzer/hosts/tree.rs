@@ -3,6 +3,7 @@
 //! A folder `host=NAME` holds recordings of a host, or is one; a folder of such folders is a fleet. Programs
 //! that read partitioned Parquet ("hive" partitions) take `host` for a column.
 
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -47,6 +48,14 @@ impl RecordingsArgs {
                 all.push(OfHost { host, recording });
             }
         }
+        let mut paths = HashSet::new();
+        for one in &all {
+            let path = one.recording.directory();
+            // Who is counted twice makes sums wrong.
+            if !paths.insert(path.canonicalize().unwrap_or_else(|_| path.to_owned())) {
+                bail!("{}: this recording is named twice", path.display());
+            }
+        }
         let mut hosts: Vec<&str> = Vec::new();
         for one in &all {
             if !hosts.contains(&one.host.as_str()) {
@@ -61,9 +70,18 @@ impl RecordingsArgs {
         }
         let hosts: Vec<String> = hosts.into_iter().map(str::to_owned).collect();
         all.retain(|one| self.host.is_empty() || self.host.contains(&one.host));
+        // Of a boot, too, all stand together: clocks may be set back.
+        let mut boots: HashMap<String, i64> = HashMap::new();
+        for one in &all {
+            let manifest = one.recording.manifest();
+            let began = boots.entry(manifest.host.boot_id.clone()).or_insert(manifest.started);
+            *began = manifest.started.min(*began);
+        }
         all.sort_by_cached_key(|one| {
-            let place = hosts.iter().position(|host| *host == one.host);
-            (place, one.recording.manifest().started, one.recording.directory().to_owned())
+            let manifest = one.recording.manifest();
+            let (boot, started) = (&manifest.host.boot_id, manifest.started);
+            let host = hosts.iter().position(|host| *host == one.host);
+            (host, boots[boot], boot.clone(), started, one.recording.directory().to_owned())
         });
         Ok(all)
     }
@@ -106,13 +124,13 @@ fn is_recording(path: &Path) -> bool {
     path.join(manifest::FILE).exists()
 }
 
-/// The folders in a folder, in order. Links are not followed: whoever names a fleet names what lies in it.
+/// The folders in a folder, in order. Links to folders count: a fleet can be put together of them.
 fn children(path: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut children = Vec::new();
     for entry in std::fs::read_dir(path)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            children.push(entry.path());
+        let path = entry?.path();
+        if path.is_dir() {
+            children.push(path);
         }
     }
     children.sort();

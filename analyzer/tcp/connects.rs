@@ -89,7 +89,7 @@ impl ConnectsArgs {
 /// # Errors
 /// If the table is damaged, or the output cannot be written.
 pub fn run(args: &ConnectsArgs, source: &Source) -> anyhow::Result<()> {
-    let scope = Scope::new(&args.scope, &source.recording)?;
+    let scope = source.scope(&args.scope)?;
     scope.check(TableId::Tcpconnect)?;
     let mut output = source.begin(&[TableId::Tcpconnect])?;
     match args.hist {

@@ -247,7 +247,7 @@ impl LivesArgs {
 /// # Errors
 /// If the table is damaged, or the output cannot be written.
 pub fn run(args: &LivesArgs, source: &Source) -> anyhow::Result<()> {
-    let scope = Scope::new(&args.scope, &source.recording)?;
+    let scope = source.scope(&args.scope)?;
     scope.check(TableId::Tcpstate)?;
     let mut output = source.begin(&[TableId::Tcpstate])?;
     let mut rows = output.events_by("end", args.columns());

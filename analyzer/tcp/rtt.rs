@@ -115,7 +115,7 @@ impl Rows {
 /// # Errors
 /// If the table is damaged, or the output cannot be written.
 pub fn run(args: &RttArgs, source: &Source) -> anyhow::Result<()> {
-    let scope = Scope::new(&args.scope, &source.recording)?;
+    let scope = source.scope(&args.scope)?;
     scope.check(TableId::Tcprtt)?;
     let sums = sum(args, source, &scope)?;
     let mut output = source.begin(&[TableId::Tcprtt])?;

@@ -12,7 +12,7 @@ use crate::cli::{Source, SourceArgs};
 use crate::codes;
 use crate::processes::known;
 use crate::render::{Column, Value};
-use crate::scope::{Scope, ScopeArgs};
+use crate::scope::ScopeArgs;
 use crate::timeline;
 use crate::window::MinArgs;
 
@@ -45,7 +45,7 @@ pub struct StatesArgs {
 /// # Errors
 /// If the table is damaged, or the output cannot be written.
 pub fn run(args: &StatesArgs, source: &Source) -> anyhow::Result<()> {
-    let scope = Scope::new(&args.scope, &source.recording)?;
+    let scope = source.scope(&args.scope)?;
     scope.check(TableId::Tcpstate)?;
     let mut output = source.begin(&[TableId::Tcpstate])?;
     let mut columns = vec![
