@@ -1,6 +1,5 @@
 //! The rows of any table, as they were recorded, in the order of time.
 
-use std::ffi::OsString;
 use std::ops::ControlFlow;
 
 use anyhow::bail;
@@ -14,14 +13,13 @@ use clap::Args;
 use lookback_schemas::wire::{Loc, Words};
 use lookback_schemas::{Column, Kind, TableId, Type, cell};
 
-use crate::cli::{Source, SourceArgs, words};
+use crate::cli::{Source, WordsArgs};
 use crate::codes;
-use crate::hosts::tree::RecordingsArgs;
 use crate::processes::known;
-use crate::render::{self, OutputArgs, Value};
+use crate::render::{self, Value};
 use crate::scope::ScopeArgs;
 use crate::timeline::{self, Selection};
-use crate::window::{WindowArgs, timed};
+use crate::window::timed;
 
 /// Shown below the help.
 pub const EXAMPLE: &str = "Examples:\n  analyze cat web1.lookback exec --columns ts,pid,argv\n  \
@@ -31,18 +29,9 @@ pub const EXAMPLE: &str = "Examples:\n  analyze cat web1.lookback exec --columns
 /// Options of `analyze cat`.
 #[derive(Args, Debug)]
 pub struct CatArgs {
-    /// The recording, or several of them; then the table
-    #[arg(value_names = ["RECORDING", "TABLE"], num_args = 2.., required = true)]
-    pub words: Vec<OsString>,
-    /// Only recordings of this host; can be given again
-    #[arg(long, value_name = "NAME", help_heading = "Filters")]
-    pub host: Vec<String>,
-    /// The part of their time.
+    /// The recordings, the table.
     #[command(flatten)]
-    pub window: WindowArgs,
-    /// Where the report goes.
-    #[command(flatten)]
-    pub output: OutputArgs,
+    pub words: WordsArgs<1>,
     /// Only these columns, in this order
     #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
     pub columns: Vec<String>,
@@ -54,28 +43,15 @@ pub struct CatArgs {
     pub scope: ScopeArgs,
 }
 
-impl CatArgs {
-    /// What to read.
-    ///
-    /// # Errors
-    /// If the words do not end with a table.
-    pub fn source(&self) -> anyhow::Result<SourceArgs> {
-        let (recordings, [_]) = words(&self.words)?;
-        let recordings = RecordingsArgs { recordings, host: self.host.clone() };
-        Ok(SourceArgs { recordings, window: self.window.clone(), output: self.output.clone() })
-    }
-}
-
 /// Prints the report.
 ///
 /// # Errors
 /// If the table lacks a column that was asked for or is damaged, or the output cannot be written.
 pub fn run(args: &CatArgs, source: &Source) -> anyhow::Result<()> {
-    let (_, [table]) = words(&args.words)?;
-    let table = crate::cli::table(&table).map_err(anyhow::Error::msg)?;
+    let (table, _) = args.words.table()?;
     let scope = source.scope(&args.scope)?;
     scope.check(table)?;
-    if !timed(table) && (args.window.since.is_some() || args.window.until.is_some()) {
+    if !timed(table) && (args.words.window.since.is_some() || args.words.window.until.is_some()) {
         bail!("--since and --until do not apply: table `{}` has no times", table.name());
     }
     let mut columns: Vec<&'static Column> = Vec::new();

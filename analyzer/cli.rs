@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::bail;
+use anyhow::{Context as _, ensure};
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand};
 use lookback_schemas::TableId;
@@ -134,6 +134,53 @@ pub struct SourceArgs {
     pub output: OutputArgs,
 }
 
+/// Which recordings to read, `N` words that say what of them, and which part of their time.
+#[derive(Args, Clone, Debug)]
+pub struct WordsArgs<const N: usize> {
+    /// The recording, or several of them; then what to read of it
+    #[arg(value_names = NAMES[..=N].iter().copied(), num_args = 1.., required = true)]
+    pub words: Vec<OsString>,
+    /// Only recordings of this host; can be given again
+    #[arg(long, value_name = "NAME", help_heading = "Filters")]
+    pub host: Vec<String>,
+    /// The part of their time.
+    #[command(flatten)]
+    pub window: WindowArgs,
+    /// Where the report goes.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// What the words are.
+const NAMES: [&str; 3] = ["RECORDING", "TABLE", "COLUMN"];
+
+impl<const N: usize> WordsArgs<N> {
+    /// The recordings, and the part of their time.
+    ///
+    /// # Errors
+    /// If there are too few words.
+    pub fn source(&self) -> anyhow::Result<SourceArgs> {
+        // Options may stand between words, so that the parser does not count them.
+        let words = self.words.len().saturating_sub(N);
+        ensure!(words > 0, "which {}? They stand in this order", NAMES[..=N].join(", "));
+        let recordings = self.words.iter().take(words).map(PathBuf::from).collect();
+        let recordings = RecordingsArgs { recordings, host: self.host.clone() };
+        Ok(SourceArgs { recordings, window: self.window.clone(), output: self.output.clone() })
+    }
+
+    /// The table, and the other words.
+    ///
+    /// # Errors
+    /// If there is no such table.
+    pub fn table(&self) -> anyhow::Result<(TableId, Vec<String>)> {
+        let rest = self.words.iter().skip(self.words.len().saturating_sub(N));
+        let mut rest = rest.map(|word| word.to_string_lossy().into_owned());
+        let table = rest.next().context("which table?")?;
+        let id = table_of(&table).map_err(|why| anyhow::anyhow!("{table}: {why}"))?;
+        Ok((id, rest.collect()))
+    }
+}
+
 /// A recording that a report is made from.
 #[derive(Clone)]
 pub struct Source {
@@ -206,6 +253,12 @@ impl Source {
             }
             (scope, _) => scope,
         }
+    }
+
+    /// Whether the report is on this recording only.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.part.is_none()
     }
 
     /// The name of the host.
@@ -310,10 +363,10 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Histogram(args) => {
             let by_host = split_host(args.by.as_deref()).0;
-            reports(&args.source()?, by_host, |source| histogram::run(&args, source))?;
+            reports(&args.words.source()?, by_host, |source| histogram::run(&args, source))?;
         }
         Command::Cat(args) => {
-            reports(&args.source()?, false, |source| cat::run(&args, source))?;
+            reports(&args.words.source()?, false, |source| cat::run(&args, source))?;
         }
         Command::Repair(args) => repair::run(&args)?,
         Command::Redact(args) => redact::run(&args)?,
@@ -332,20 +385,6 @@ fn reports(
     hosts::each(args, by_host, report).map(|_| ())
 }
 
-/// The recordings, and the `N` words that follow them.
-///
-/// # Errors
-/// If there are fewer words.
-pub fn words<const N: usize>(words: &[OsString]) -> anyhow::Result<(Vec<PathBuf>, [String; N])> {
-    let (recordings, rest) = words.split_at(words.len().saturating_sub(N).max(1).min(words.len()));
-    let rest: Vec<String> = rest.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-    let recordings = recordings.iter().map(PathBuf::from).collect();
-    match rest.try_into() {
-        Ok(rest) => Ok((recordings, rest)),
-        Err(_) => bail!("first comes the recording, and then what to read of it: see --help"),
-    }
-}
-
 /// Keeps panics of the Parquet decoder over damaged files off the terminal: they become errors that
 /// name the file.
 pub fn quiet_decoder() {
@@ -357,11 +396,11 @@ pub fn quiet_decoder() {
     }));
 }
 
-/// The table of this name, for a command line.
+/// The table of this name.
 ///
 /// # Errors
 /// Lists the tables there are.
-pub fn table(name: &str) -> Result<TableId, String> {
+fn table_of(name: &str) -> Result<TableId, String> {
     TableId::from_name(name).ok_or_else(|| {
         let names: Vec<&str> = TableId::ALL.iter().map(|table| table.name()).collect();
         format!("there is no such table; the tables are {}", names.join(", "))

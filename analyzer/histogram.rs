@@ -1,25 +1,22 @@
 //! How the values of a column are distributed. See [`distribution`](crate::distribution).
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 
 use ahash::HashMap;
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use arrow::array::Array as _;
 use arrow::record_batch::RecordBatch;
 use clap::Args;
 use lookback_schemas::{Column, Error, Kind, TableId, Type};
 
 use crate::cat::Cells;
-use crate::cli::{Source, SourceArgs, words};
+use crate::cli::{Source, WordsArgs};
 use crate::distribution::{Group, Report, Scale, Unit, Values};
 use crate::hosts::Reach;
 use crate::hosts::by::split_host;
-use crate::hosts::tree::RecordingsArgs;
-use crate::render::{self, OutputArgs};
+use crate::render;
 use crate::scope::ScopeArgs;
 use crate::tally::{Key, Selection, ThreadsArgs};
-use crate::window::WindowArgs;
 
 /// Shown below the help.
 pub const EXAMPLE: &str = "Examples:\n  analyze histogram web1.lookback exit duration --unit ms\n  \
@@ -29,18 +26,9 @@ pub const EXAMPLE: &str = "Examples:\n  analyze histogram web1.lookback exit dur
 /// Options of `analyze histogram`.
 #[derive(Args, Debug)]
 pub struct HistogramArgs {
-    /// The recording, or several of them; then the table, and its column: one of numbers
-    #[arg(value_names = ["RECORDING", "TABLE", "COLUMN"], num_args = 3.., required = true)]
-    pub words: Vec<OsString>,
-    /// Only recordings of this host; can be given again
-    #[arg(long, value_name = "NAME", help_heading = "Filters")]
-    pub host: Vec<String>,
-    /// The part of their time.
+    /// The recordings, the table, and its column.
     #[command(flatten)]
-    pub window: WindowArgs,
-    /// Where the report goes.
-    #[command(flatten)]
-    pub output: OutputArgs,
+    pub words: WordsArgs<2>,
     /// A histogram for each value of this column, for each `host`, or for both: `host,comm`
     #[arg(long, value_name = "COLUMN|host")]
     pub by: Option<String>,
@@ -62,16 +50,6 @@ pub struct HistogramArgs {
 }
 
 impl HistogramArgs {
-    /// What to read.
-    ///
-    /// # Errors
-    /// If the words do not end with a table and a column.
-    pub fn source(&self) -> anyhow::Result<SourceArgs> {
-        let (recordings, [_, _]) = words(&self.words)?;
-        let recordings = RecordingsArgs { recordings, host: self.host.clone() };
-        Ok(SourceArgs { recordings, window: self.window.clone(), output: self.output.clone() })
-    }
-
     /// What to sum up by, beside the host.
     fn by(&self) -> Option<&str> {
         split_host(self.by.as_deref()).1
@@ -84,11 +62,11 @@ impl HistogramArgs {
 /// If the column does not exist, holds no numbers or does not have the unit; if the table is
 /// damaged; or if the output cannot be written.
 pub fn run(args: &HistogramArgs, source: &Source) -> anyhow::Result<()> {
-    let (_, [table, column]) = words(&args.words)?;
-    let table = crate::cli::table(&table).map_err(anyhow::Error::msg)?;
+    let (table, column) = args.words.table()?;
+    let column = column.first().context("which column?")?;
     let scope = source.scope(&args.scope)?;
     scope.check(table)?;
-    let column = crate::cli::column(table, &column)?;
+    let column = crate::cli::column(table, column)?;
     let by = args.by().map(|name| crate::cli::column(table, name)).transpose()?;
     let reach = match by.map(|by| by.kind) {
         Some(Kind::Id | Kind::Address) => Reach::Recording,

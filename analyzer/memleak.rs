@@ -21,6 +21,7 @@ mod temporary;
 mod user;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
@@ -34,7 +35,7 @@ use self::user::User;
 use crate::cli::{Source, SourceArgs};
 use crate::distribution::{Scale, Unit, Values};
 use crate::heap::shard::Within;
-use crate::render::Output;
+use crate::render::{Output, escaped};
 use crate::replay::Instants;
 use crate::scope::{Scope, ScopeArgs};
 use crate::tally::ThreadsArgs;
@@ -231,12 +232,31 @@ impl MemleakArgs {
     }
 }
 
+/// An instant is not in the part of the recording that the report is about.
+#[derive(Debug)]
+struct Outside {
+    option: String,
+    text: String,
+}
+
+impl fmt::Display for Outside {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Outside { option, text } = self;
+        write!(
+            formatter,
+            "{option} {text} lies outside the recording, or outside --since and --until"
+        )
+    }
+}
+
+impl std::error::Error for Outside {}
+
 /// Reads an instant in the part of the recording that the report is about.
 pub(crate) fn instant(option: &str, text: &str, source: &Source) -> anyhow::Result<i64> {
     let window = &source.window;
     let at = window.moment(text).with_context(|| format!("{option} {text}"))?;
     if at < window.start() || at > window.end() {
-        bail!("{option} {text} lies outside the recording, or outside --since and --until");
+        bail!(Outside { option: option.to_owned(), text: text.to_owned() });
     }
     Ok(at)
 }
@@ -302,6 +322,15 @@ fn outstanding(
     missing: &[String],
 ) -> anyhow::Result<()> {
     let (args, source) = (user.args, user.source);
+    // What one of several recordings has, others may not have.
+    if let Err(error) = instants(args, source)
+        && error.is::<Outside>()
+        && !source.is_alone()
+    {
+        let mut output = begin(source, kinds)?;
+        output.notes(&[escaped(&error.to_string()).into_owned()])?;
+        return output.finish();
+    }
     let mut notes = missing.to_vec();
     let mut reports = Reports::new(args);
     let mut values: BTreeMap<Kind, Values> = BTreeMap::new();

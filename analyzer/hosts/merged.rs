@@ -85,12 +85,8 @@ impl<'a> Merged<'a> {
 
     /// Says once what no reading of clocks can tell.
     fn explain_clocks(&mut self) -> anyhow::Result<()> {
-        let boots = self.places.iter().map(|place| &place.boot);
-        let one = self
-            .places
-            .first()
-            .is_none_or(|first| boots.into_iter().all(|boot| *boot == first.boot));
-        if !one && !std::mem::replace(&mut self.clocks_explained, true) {
+        let several = self.places.first().is_some_and(|place| place.hosts.len() > 1);
+        if several && !std::mem::replace(&mut self.clocks_explained, true) {
             let say = "times of different hosts are as exact as their wall clocks: how far those were off was \
                        not recorded";
             self.output.notes(&[say.to_owned()])?;
