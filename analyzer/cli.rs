@@ -8,14 +8,15 @@ use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand};
 use lookback_schemas::TableId;
 use lookback_schemas::recording::Recording;
+use lookback_schemas::suggest::did_you_mean;
 
 use crate::losses::Heading;
 use crate::render::{Output, OutputArgs};
 use crate::window::{Span, Window, WindowArgs};
 use crate::{
-    bundle, cat, check, commands, flamegraph, gc, histogram, info, irqs, lsm, memleak, offcpu,
-    opens, probes, processes, redact, repair, runqlat, signals, spans, symbolize, syscalls, tcp,
-    unlinks,
+    bundle, cat, check, commands, diff, flamegraph, gc, histogram, info, irqs, lsm, memleak,
+    offcpu, opens, probes, processes, redact, repair, runqlat, signals, spans, symbolize, syscalls,
+    tcp, unlinks,
 };
 
 /// Answer questions from a recording: on any machine, without privileges
@@ -97,6 +98,9 @@ pub enum Command {
     /// The rows of a table, in the order of time
     #[command(after_help = cat::EXAMPLE)]
     Cat(cat::CatArgs),
+    /// What has changed from one recording to another: any report of both, number by number
+    #[command(after_help = diff::EXAMPLE)]
+    Diff(diff::DiffArgs),
     /// Finish the files of a killed recording, for other programs that read Parquet
     #[command(after_help = repair::EXAMPLE)]
     Repair(repair::RepairArgs),
@@ -167,7 +171,10 @@ impl Source {
     /// The heading of a report about `tables`; every table if empty.
     #[must_use]
     pub fn heading(&self, tables: &[TableId]) -> Heading {
-        Heading::new(&self.recording, tables, &self.window)
+        if let Some(capture) = &self.args.capture {
+            capture.about(tables);
+        }
+        Heading::zoned(&self.recording, tables, &self.window, &self.args.tz.zone())
     }
 }
 
@@ -176,32 +183,43 @@ impl Source {
 /// # Errors
 /// If the recording cannot be read or the output not be written; the error names the file.
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let done = |()| ExitCode::SUCCESS;
-    match cli.command {
-        Command::Info(args) => info::run(&args).map(done),
-        Command::Check(args) => check::run(&args),
-        Command::Processes(args) => processes::run(&args).map(done),
-        Command::Signals(args) => signals::run(&args).map(done),
-        Command::Syscalls(args) => syscalls::run(&args).map(done),
-        Command::Opens(args) => opens::run(&args).map(done),
-        Command::Unlinks(args) => unlinks::run(&args).map(done),
-        Command::Runqlat(args) => runqlat::run(&args).map(done),
-        Command::Offcpu(args) => offcpu::run(&args).map(done),
-        Command::Irqs(args) => irqs::run(&args).map(done),
-        Command::Tcp(args) => tcp::run(&args).map(done),
-        Command::Lsm(args) => lsm::run(&args).map(done),
-        Command::Gc(args) => gc::run(&args).map(done),
-        Command::Commands(args) => commands::run(&args).map(done),
-        Command::Probes(args) => probes::run(&args).map(done),
-        Command::Spans(args) => spans::run(&args).map(done),
-        Command::Memleak(args) => memleak::run(&args).map(done),
-        Command::Flamegraph(args) => flamegraph::run(&args).map(done),
-        Command::Histogram(args) => histogram::run(&args).map(done),
-        Command::Cat(args) => cat::run(&args).map(done),
-        Command::Repair(args) => repair::run(&args).map(done),
-        Command::Redact(args) => redact::run(&args).map(done),
-        Command::Symbolize(args) => symbolize::run(&args).map(done),
-        Command::Bundle(args) => bundle::run(&args).map(done),
+    cli.command.run()
+}
+
+impl Command {
+    /// Does what it says.
+    ///
+    /// # Errors
+    /// Those of [`run`].
+    pub fn run(&self) -> anyhow::Result<ExitCode> {
+        let done = |()| ExitCode::SUCCESS;
+        match self {
+            Command::Info(args) => info::run(args).map(done),
+            Command::Check(args) => check::run(args),
+            Command::Processes(args) => processes::run(args).map(done),
+            Command::Signals(args) => signals::run(args).map(done),
+            Command::Syscalls(args) => syscalls::run(args).map(done),
+            Command::Opens(args) => opens::run(args).map(done),
+            Command::Unlinks(args) => unlinks::run(args).map(done),
+            Command::Runqlat(args) => runqlat::run(args).map(done),
+            Command::Offcpu(args) => offcpu::run(args).map(done),
+            Command::Irqs(args) => irqs::run(args).map(done),
+            Command::Tcp(args) => tcp::run(args).map(done),
+            Command::Lsm(args) => lsm::run(args).map(done),
+            Command::Gc(args) => gc::run(args).map(done),
+            Command::Commands(args) => commands::run(args).map(done),
+            Command::Probes(args) => probes::run(args).map(done),
+            Command::Spans(args) => spans::run(args).map(done),
+            Command::Memleak(args) => memleak::run(args).map(done),
+            Command::Flamegraph(args) => flamegraph::run(args).map(done),
+            Command::Histogram(args) => histogram::run(args).map(done),
+            Command::Cat(args) => cat::run(args).map(done),
+            Command::Repair(args) => repair::run(args).map(done),
+            Command::Redact(args) => redact::run(args).map(done),
+            Command::Symbolize(args) => symbolize::run(args).map(done),
+            Command::Bundle(args) => bundle::run(args).map(done),
+            Command::Diff(args) => diff::run(args),
+        }
     }
 }
 
@@ -223,7 +241,8 @@ pub fn quiet_decoder() {
 pub fn table(name: &str) -> Result<TableId, String> {
     TableId::from_name(name).ok_or_else(|| {
         let names: Vec<&str> = TableId::ALL.iter().map(|table| table.name()).collect();
-        format!("there is no such table; the tables are {}", names.join(", "))
+        let hint = did_you_mean(name, names.iter().copied());
+        format!("there is no such table; the tables are {}{hint}", names.join(", "))
     })
 }
 
@@ -235,9 +254,10 @@ pub fn column(table: TableId, name: &str) -> anyhow::Result<&'static lookback_sc
     table.column(name).ok_or_else(|| {
         let names: Vec<&str> = table.columns().iter().map(|column| column.name).collect();
         anyhow::anyhow!(
-            "table `{}` has no column `{name}`; its columns are {}",
+            "table `{}` has no column `{name}`; its columns are {}{}",
             table.name(),
-            names.join(", ")
+            names.join(", "),
+            did_you_mean(name, names.iter().copied())
         )
     })
 }
@@ -255,7 +275,8 @@ mod tests {
         let cli = Cli::command();
         let nested = cli.get_subcommands().flat_map(clap::Command::get_subcommands);
         for command in cli.get_subcommands().chain(nested) {
-            assert!(command.get_about().is_some() && command.get_after_help().is_some());
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(command.get_about().is_some() && help.starts_with("Example"));
         }
     }
 

@@ -8,6 +8,9 @@
 //! Recorded text is untrusted: a process may carry terminal escape sequences in its arguments.
 //! Wherever text can reach a terminal, control characters are [escaped].
 
+mod captured;
+mod pager;
+mod role;
 mod text;
 
 use std::borrow::Cow;
@@ -20,9 +23,12 @@ use clap::{Args, ValueEnum};
 use jiff::tz::TimeZone;
 
 use crate::losses::Heading;
-use text::{join, moment, steers, zoned};
+use pager::Pager;
+use text::{join, steers, zoned};
 
-pub use text::{duration, escaped, real, size, spoken, thousands, utc};
+pub use captured::{Capture, Captured};
+pub use role::Role;
+pub use text::{duration, escaped, moment, real, short_moment, size, spoken, thousands, utc};
 
 /// How rows are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -46,6 +52,17 @@ pub enum Zone {
     Local,
 }
 
+impl Zone {
+    /// The zone itself.
+    #[must_use]
+    pub fn zone(self) -> TimeZone {
+        match self {
+            Zone::Utc => TimeZone::UTC,
+            Zone::Local => TimeZone::system(),
+        }
+    }
+}
+
 /// Where a report goes, and in which format.
 #[derive(Args, Clone, Debug, Default)]
 pub struct OutputArgs {
@@ -58,6 +75,15 @@ pub struct OutputArgs {
     /// Time zone of the times in tables
     #[arg(long, value_enum, default_value_t, help_heading = "Output")]
     pub tz: Zone,
+    /// Do not cut the last text of tables that are wider than the terminal
+    #[arg(long, help_heading = "Output")]
+    pub wide: bool,
+    /// Do not page what is longer than the terminal (with $LOOKBACK_PAGER, $PAGER or less)
+    #[arg(long, help_heading = "Output")]
+    pub no_pager: bool,
+    /// Keep the report here and print nothing.
+    #[arg(skip)]
+    pub capture: Option<Capture>,
 }
 
 /// One value of a row.
@@ -146,6 +172,7 @@ pub struct Column {
     width: usize,
     right: bool,
     shown: Shown,
+    role: Role,
 }
 
 impl Column {
@@ -153,7 +180,8 @@ impl Column {
     #[must_use]
     pub fn new(name: &'static str, header: &'static str) -> Column {
         let shown = Shown::Everywhere;
-        Column { name, header: Cow::Borrowed(header), width: 0, right: false, shown }
+        let role = Role::of(name);
+        Column { name, header: Cow::Borrowed(header), width: 0, right: false, shown, role }
     }
 
     /// A column that only JSON and CSV have.
@@ -203,6 +231,24 @@ impl Column {
     pub fn right(self) -> Column {
         Column { right: true, ..self }
     }
+
+    /// Of what there is at an instant, whatever its name means elsewhere.
+    #[must_use]
+    pub fn level(self) -> Column {
+        Column { role: Role::Level, ..self }
+    }
+
+    /// What it is called in JSON and CSV; nothing if only tables have it.
+    #[must_use]
+    pub fn name(&self) -> Option<&'static str> {
+        (self.shown != Shown::InTables).then_some(self.name)
+    }
+
+    /// What its values are to a comparison.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.role
+    }
 }
 
 /// Where the output goes, opened.
@@ -212,8 +258,12 @@ pub struct Output {
     zone: TimeZone,
     colour: bool,
     terminal: bool,
+    /// How wide tables may be.
+    width: Option<usize>,
     /// Start of the recording: times of day without a date are of this day.
     start: i64,
+    /// Takes the report instead.
+    capture: Option<Capture>,
 }
 
 /// A writer whose errors name it.
@@ -254,6 +304,11 @@ impl Output {
     /// # Errors
     /// If the file cannot be created.
     pub fn open(args: &OutputArgs, start: i64) -> anyhow::Result<Output> {
+        if let Some(capture) = &args.capture {
+            // What is for programs is what can be compared.
+            let output = Output::to(Box::new(io::sink()), Format::Json, start);
+            return Ok(Output { capture: Some(capture.clone()), ..output });
+        }
         let (name, inner, terminal): (_, Box<dyn Write>, _) = match &args.output {
             Some(path) => {
                 let name = path.display().to_string();
@@ -263,17 +318,22 @@ impl Output {
             None => {
                 let stdout = io::stdout();
                 let terminal = stdout.is_terminal();
-                ("standard output".to_owned(), Box::new(stdout), terminal)
+                let pager = (terminal && !args.no_pager).then(Pager::find).flatten();
+                let writer: Box<dyn Write> = match pager {
+                    Some(pager) => Box::new(pager),
+                    None => Box::new(stdout),
+                };
+                ("standard output".to_owned(), writer, terminal)
             }
         };
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let zone = match args.tz {
-            Zone::Utc => TimeZone::UTC,
-            Zone::Local => TimeZone::system(),
-        };
+        let zone = args.tz.zone();
         let mut output = Output::to(inner, args.format, start);
         output.sink.get_mut().name = name;
-        Ok(Output { zone, colour: terminal && !no_colour, terminal, ..output })
+        let width = (terminal && !args.wide).then(terminal_size::terminal_size).flatten();
+        // A terminal that does not tell has none.
+        let width = width.map(|(width, _)| usize::from(width.0)).filter(|width| *width > 0);
+        Ok(Output { zone, colour: terminal && !no_colour, terminal, width, ..output })
     }
 
     /// An output that goes into `inner`, which is no terminal; times in UTC.
@@ -281,13 +341,20 @@ impl Output {
     pub fn to(inner: Box<dyn Write>, format: Format, start: i64) -> Output {
         let sink = BufWriter::with_capacity(64 << 10, Named { name: String::new(), inner });
         let (colour, terminal) = (false, false);
-        Output { sink, format, zone: TimeZone::UTC, colour, terminal, start }
+        let (width, capture) = (None, None);
+        Output { sink, format, zone: TimeZone::UTC, colour, terminal, width, start, capture }
     }
 
     /// The format that was asked for.
     #[must_use]
     pub fn format(&self) -> Format {
         self.format
+    }
+
+    /// Whether the report is kept to be compared with another.
+    #[must_use]
+    pub fn is_compared(&self) -> bool {
+        self.capture.is_some()
     }
 
     /// Whether a person reads this as it is printed.
@@ -302,6 +369,10 @@ impl Output {
     /// # Errors
     /// If it cannot be written.
     pub fn heading(&mut self, heading: &Heading) -> anyhow::Result<()> {
+        if let Some(capture) = &self.capture {
+            capture.lock().heading = heading.clone();
+            return Ok(());
+        }
         match self.format {
             Format::Table => {
                 self.line(&format!("# {}", heading.covers))?;
@@ -325,6 +396,10 @@ impl Output {
     /// # Errors
     /// If it cannot be written.
     pub fn notes(&mut self, notes: &[String]) -> anyhow::Result<()> {
+        if let Some(capture) = &self.capture {
+            capture.lock().notes.extend_from_slice(notes);
+            return Ok(());
+        }
         for note in notes {
             match self.format {
                 Format::Table => self.line(&format!("# {note}"))?,
@@ -349,7 +424,11 @@ impl Output {
 
     /// Begins the rows of a report.
     pub fn rows(&mut self, columns: Vec<Column>) -> Rows<'_> {
-        Rows { output: self, columns, held: Vec::new(), state: State::Begun, line: String::new() }
+        if let Some(capture) = &self.capture {
+            capture.lock().columns.clone_from(&columns);
+        }
+        let (held, line) = (Vec::new(), String::new());
+        Rows { output: self, columns, held, cut: None, state: State::Begun, line }
     }
 
     /// Writes what is left.
@@ -402,6 +481,18 @@ impl Output {
 /// Rows of this many are looked at before a table's columns get their widths.
 const ROWS_FOR_WIDTHS: usize = 1000;
 
+/// No column is cut to less.
+const LEAST_WIDTH: usize = 8;
+
+/// The text's first characters, and `…` where there were more than `most`.
+fn shortened(text: &str, most: usize) -> Cow<'_, str> {
+    if text.chars().count() <= most {
+        return Cow::Borrowed(text);
+    }
+    let kept: String = text.chars().take(most.saturating_sub(1)).collect();
+    Cow::Owned(format!("{kept}…"))
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Begun,
@@ -413,6 +504,8 @@ pub struct Rows<'o> {
     output: &'o mut Output,
     columns: Vec<Column>,
     held: Vec<Vec<String>>,
+    /// Which of the columns of a table is cut, and to how many characters.
+    cut: Option<(usize, usize)>,
     state: State,
     line: String,
 }
@@ -424,6 +517,10 @@ impl Rows<'_> {
     /// If it cannot be written.
     pub fn row(&mut self, values: &[Value]) -> anyhow::Result<()> {
         debug_assert_eq!(values.len(), self.columns.len(), "a value for each column");
+        if let Some(capture) = &self.output.capture {
+            capture.lock().rows.push(values.to_vec());
+            return Ok(());
+        }
         match self.output.format {
             Format::Table => {
                 let cells = std::iter::zip(&self.columns, values)
@@ -509,6 +606,7 @@ impl Rows<'_> {
             column.width = column.width.max(widest);
             header.push(column.header.to_string());
         }
+        self.fit();
         self.table_line(&header)?;
         for cells in &held {
             self.table_line(cells)?;
@@ -516,14 +614,33 @@ impl Rows<'_> {
         Ok(())
     }
 
+    /// Makes the last column of texts so narrow that lines fit the terminal.
+    fn fit(&mut self) {
+        let Some(most) = self.output.width else { return };
+        let mut shown: Vec<&mut Column> =
+            self.columns.iter_mut().filter(|column| column.shown != Shown::InData).collect();
+        let line = shown.iter().map(|column| column.width + 1).sum::<usize>().saturating_sub(1);
+        let Some(place) = shown.iter().rposition(|column| !column.right) else { return };
+        if line > most {
+            let column = &mut shown[place];
+            column.width =
+                column.width.saturating_sub(line - most).max(LEAST_WIDTH.min(column.width));
+            self.cut = Some((place, column.width));
+        }
+    }
+
     fn table_line(&mut self, cells: &[String]) -> anyhow::Result<()> {
         self.line.clear();
         let shown = self.columns.iter().filter(|column| column.shown != Shown::InData);
-        for (column, cell) in std::iter::zip(shown, cells) {
-            if !self.line.is_empty() {
+        for (place, (column, cell)) in std::iter::zip(shown, cells).enumerate() {
+            if place > 0 {
                 self.line.push(' ');
             }
             let width = column.width;
+            let cell = match self.cut {
+                Some((cut, most)) if cut == place => shortened(cell, most),
+                Some(_) | None => Cow::Borrowed(cell.as_str()),
+            };
             let _ = match column.right {
                 true => write!(self.line, "{cell:>width$}"),
                 false => write!(self.line, "{cell:<width$}"),

@@ -6,6 +6,8 @@
 //! kernels in virtual machines. [`golden`] compares what `analyze` says about the recordings in
 //! `fixtures/` with what is written beside them, and [`hostile`] spoils them.
 
+#[cfg(all(feature = "record", feature = "analyze"))]
+mod analyzing;
 #[cfg(feature = "record")]
 mod command_line;
 #[cfg(feature = "record")]
