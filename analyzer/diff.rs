@@ -120,22 +120,21 @@ pub fn run(args: &DiffArgs) -> anyhow::Result<ExitCode> {
     let mut invocation = words.map(Invocation::read).transpose()?;
     let printed = invocation.as_mut().and_then(|invocation| invocation.output.take());
     let output = printed.unwrap_or_else(|| args.output.clone());
-    if let Some(flamegraph) = invocation.as_mut().and_then(Invocation::flamegraph) {
-        flamegraph.source.output = output;
-        flamegraph.source.recording.clone_from(&args.after);
-        flamegraph.diff = Some(args.before.clone());
-        crate::flamegraph::run(flamegraph)?;
-        let conditions = &args.options.fail_if;
-        return match conditions.is_empty() {
-            true => Ok(ExitCode::SUCCESS),
-            false => bail!("--fail-if is about numbers: a flame graph has none"),
-        };
-    }
-    let pair = Pair { before: Side::open(&args.before)?, after: Side::open(&args.after)? };
     let mut options = args.options.clone();
     if let Some(invocation) = &invocation {
         options.join(&invocation.options);
     }
+    if let Some(flamegraph) = invocation.as_mut().and_then(Invocation::flamegraph) {
+        if !options.fail_if.is_empty() {
+            bail!("--fail-if is about numbers: a flame graph has none");
+        }
+        flamegraph.source.output = output;
+        flamegraph.source.recording.clone_from(&args.after);
+        flamegraph.diff = Some(args.before.clone());
+        crate::flamegraph::run(flamegraph)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let pair = Pair { before: Side::open(&args.before)?, after: Side::open(&args.after)? };
     let mut output = Output::open(&output, pair.before.start())?;
     let mut comparisons = match &mut invocation {
         Some(invocation) => {
