@@ -10,6 +10,7 @@ use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand};
 use lookback_schemas::TableId;
 use lookback_schemas::recording::Recording;
+use lookback_schemas::suggest::did_you_mean;
 
 use crate::hosts::by::{Grouping, split_host};
 use crate::hosts::part::Part;
@@ -21,9 +22,9 @@ use crate::scope::{Scope, ScopeArgs, UnknownCgroup};
 use crate::tally::Sum;
 use crate::window::{Span, Window, WindowArgs};
 use crate::{
-    bundle, cat, check, commands, flamegraph, gc, histogram, info, irqs, lsm, memleak, offcpu,
-    opens, probes, processes, redact, repair, runqlat, signals, spans, symbolize, syscalls, tcp,
-    unlinks,
+    bundle, cat, check, commands, diff, flamegraph, gc, histogram, info, irqs, lsm, memleak,
+    offcpu, opens, probes, processes, redact, repair, runqlat, signals, spans, symbolize, syscalls,
+    tcp, unlinks,
 };
 
 /// Answer questions from a recording: on any machine, without privileges
@@ -106,6 +107,9 @@ pub enum Command {
     /// The rows of a table, in the order of time
     #[command(after_help = cat::EXAMPLE)]
     Cat(cat::CatArgs),
+    /// What has changed from one recording to another: any report of both, number by number
+    #[command(after_help = diff::EXAMPLE)]
+    Diff(diff::DiffArgs),
     /// Finish the files of a killed recording, for other programs that read Parquet
     #[command(after_help = repair::EXAMPLE)]
     Repair(repair::RepairArgs),
@@ -233,7 +237,11 @@ impl Source {
     /// The heading of a report about `tables`; every table if empty.
     #[must_use]
     pub fn heading(&self, tables: &[TableId]) -> Heading {
-        let heading = Heading::new(&self.recording, tables, &self.window);
+        if let Some(capture) = &self.args.capture {
+            capture.about(tables);
+        }
+        let zone = self.args.tz.zone();
+        let heading = Heading::zoned(&self.recording, tables, &self.window, &zone);
         match &self.part {
             Some(part) => part.heading(heading),
             None => heading,
@@ -295,85 +303,96 @@ impl Source {
 /// # Errors
 /// If the recording cannot be read or the output not be written; the error names the file.
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    match cli.command {
-        Command::Info(args) => reports(&args.source(), false, info::run)?,
-        Command::Check(args) => {
-            let whole = hosts::each(&args.source(), false, check::run)?;
-            if whole.contains(&false) {
-                return Ok(ExitCode::FAILURE);
+    cli.command.run()
+}
+
+impl Command {
+    /// Does what it says.
+    ///
+    /// # Errors
+    /// Those of [`run`].
+    pub fn run(&self) -> anyhow::Result<ExitCode> {
+        match self {
+            Command::Info(args) => reports(&args.source(), false, info::run)?,
+            Command::Check(args) => {
+                let whole = hosts::each(&args.source(), false, check::run)?;
+                if whole.contains(&false) {
+                    return Ok(ExitCode::FAILURE);
+                }
             }
+            Command::Processes(args) => {
+                reports(&args.source, false, |source| processes::run(args, source))?;
+            }
+            Command::Signals(args) => {
+                reports(&args.source, false, |source| signals::run(args, source))?;
+            }
+            Command::Syscalls(args) => {
+                let by_host = Grouping::is_by_host(args.by.as_ref());
+                reports(&args.source, by_host, |source| syscalls::run(args, source))?;
+            }
+            Command::Opens(args) => {
+                let by_host = Grouping::is_by_host(args.by.as_ref());
+                reports(&args.source, by_host, |source| opens::run(args, source))?;
+            }
+            Command::Unlinks(args) => {
+                let by_host = Grouping::is_by_host(args.by.as_ref());
+                reports(&args.source, by_host, |source| unlinks::run(args, source))?;
+            }
+            Command::Runqlat(args) => {
+                let by_host = Grouping::is_by_host(args.by.as_ref());
+                reports(&args.source, by_host, |source| runqlat::run(args, source))?;
+            }
+            Command::Offcpu(args) => {
+                let by_host = args.by.iter().any(|by| by.host);
+                reports(&args.source, by_host, |source| offcpu::run(args, source))?;
+            }
+            Command::Irqs(args) => {
+                let by_host = Grouping::is_by_host(args.by.as_ref());
+                reports(&args.source, by_host, |source| irqs::run(args, source))?;
+            }
+            Command::Tcp(args) => tcp::run(args)?,
+            Command::Lsm(args) => {
+                let by_host = Grouping::is_by_host(args.by.as_ref());
+                reports(&args.source, by_host, |source| lsm::run(args, source))?;
+            }
+            Command::Gc(args) => {
+                let by_host = Grouping::is_by_host(args.by.as_ref());
+                reports(&args.source, by_host, |source| gc::run(args, source))?;
+            }
+            Command::Commands(args) => {
+                reports(&args.source, false, |source| commands::run(args, source))?;
+            }
+            Command::Probes(args) => {
+                let by_host = split_host(args.by.as_deref()).0;
+                reports(&args.source, by_host, |source| probes::run(args, source))?;
+            }
+            Command::Spans(args) => {
+                let by_host = Grouping::is_by_host(args.by.as_ref());
+                reports(&args.source, by_host, |source| spans::run(args, source))?;
+            }
+            Command::Memleak(args) => {
+                reports(&args.source, false, |source| memleak::run(args, source))?;
+            }
+            Command::Flamegraph(args) => {
+                // One picture of all: hosts are frames in it.
+                let source = flamegraph::into_a_file(args);
+                reports(&source, false, |source| flamegraph::run(args, source))?;
+            }
+            Command::Histogram(args) => {
+                let by_host = split_host(args.by.as_deref()).0;
+                reports(&args.words.source()?, by_host, |source| histogram::run(args, source))?;
+            }
+            Command::Cat(args) => {
+                reports(&args.words.source()?, false, |source| cat::run(args, source))?;
+            }
+            Command::Repair(args) => repair::run(args)?,
+            Command::Redact(args) => redact::run(args)?,
+            Command::Symbolize(args) => symbolize::run(args)?,
+            Command::Bundle(args) => bundle::run(args)?,
+            Command::Diff(args) => return diff::run(args),
         }
-        Command::Processes(args) => {
-            reports(&args.source, false, |source| processes::run(&args, source))?;
-        }
-        Command::Signals(args) => {
-            reports(&args.source, false, |source| signals::run(&args, source))?;
-        }
-        Command::Syscalls(args) => {
-            let by_host = Grouping::is_by_host(args.by.as_ref());
-            reports(&args.source, by_host, |source| syscalls::run(&args, source))?;
-        }
-        Command::Opens(args) => {
-            let by_host = Grouping::is_by_host(args.by.as_ref());
-            reports(&args.source, by_host, |source| opens::run(&args, source))?;
-        }
-        Command::Unlinks(args) => {
-            let by_host = Grouping::is_by_host(args.by.as_ref());
-            reports(&args.source, by_host, |source| unlinks::run(&args, source))?;
-        }
-        Command::Runqlat(args) => {
-            let by_host = Grouping::is_by_host(args.by.as_ref());
-            reports(&args.source, by_host, |source| runqlat::run(&args, source))?;
-        }
-        Command::Offcpu(args) => {
-            let by_host = args.by.iter().any(|by| by.host);
-            reports(&args.source, by_host, |source| offcpu::run(&args, source))?;
-        }
-        Command::Irqs(args) => {
-            let by_host = Grouping::is_by_host(args.by.as_ref());
-            reports(&args.source, by_host, |source| irqs::run(&args, source))?;
-        }
-        Command::Tcp(args) => tcp::run(&args)?,
-        Command::Lsm(args) => {
-            let by_host = Grouping::is_by_host(args.by.as_ref());
-            reports(&args.source, by_host, |source| lsm::run(&args, source))?;
-        }
-        Command::Gc(args) => {
-            let by_host = Grouping::is_by_host(args.by.as_ref());
-            reports(&args.source, by_host, |source| gc::run(&args, source))?;
-        }
-        Command::Commands(args) => {
-            reports(&args.source, false, |source| commands::run(&args, source))?;
-        }
-        Command::Probes(args) => {
-            let by_host = split_host(args.by.as_deref()).0;
-            reports(&args.source, by_host, |source| probes::run(&args, source))?;
-        }
-        Command::Spans(args) => {
-            let by_host = Grouping::is_by_host(args.by.as_ref());
-            reports(&args.source, by_host, |source| spans::run(&args, source))?;
-        }
-        Command::Memleak(args) => {
-            reports(&args.source, false, |source| memleak::run(&args, source))?;
-        }
-        Command::Flamegraph(args) => {
-            // One picture of all: hosts are frames in it.
-            let source = flamegraph::into_a_file(&args);
-            reports(&source, false, |source| flamegraph::run(&args, source))?;
-        }
-        Command::Histogram(args) => {
-            let by_host = split_host(args.by.as_deref()).0;
-            reports(&args.words.source()?, by_host, |source| histogram::run(&args, source))?;
-        }
-        Command::Cat(args) => {
-            reports(&args.words.source()?, false, |source| cat::run(&args, source))?;
-        }
-        Command::Repair(args) => repair::run(&args)?,
-        Command::Redact(args) => redact::run(&args)?,
-        Command::Symbolize(args) => symbolize::run(&args)?,
-        Command::Bundle(args) => bundle::run(&args)?,
+        Ok(ExitCode::SUCCESS)
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Makes a report on all recordings; see [`hosts::each`].
@@ -403,7 +422,8 @@ pub fn quiet_decoder() {
 fn table_of(name: &str) -> Result<TableId, String> {
     TableId::from_name(name).ok_or_else(|| {
         let names: Vec<&str> = TableId::ALL.iter().map(|table| table.name()).collect();
-        format!("there is no such table; the tables are {}", names.join(", "))
+        let hint = did_you_mean(name, names.iter().copied());
+        format!("there is no such table; the tables are {}{hint}", names.join(", "))
     })
 }
 
@@ -415,9 +435,10 @@ pub fn column(table: TableId, name: &str) -> anyhow::Result<&'static lookback_sc
     table.column(name).ok_or_else(|| {
         let names: Vec<&str> = table.columns().iter().map(|column| column.name).collect();
         anyhow::anyhow!(
-            "table `{}` has no column `{name}`; its columns are {}",
+            "table `{}` has no column `{name}`; its columns are {}{}",
             table.name(),
-            names.join(", ")
+            names.join(", "),
+            did_you_mean(name, names.iter().copied())
         )
     })
 }
@@ -486,7 +507,8 @@ pub(crate) mod tests {
         let cli = Cli::command();
         let nested = cli.get_subcommands().flat_map(clap::Command::get_subcommands);
         for command in cli.get_subcommands().chain(nested) {
-            assert!(command.get_about().is_some() && command.get_after_help().is_some());
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(command.get_about().is_some() && help.starts_with("Example"));
         }
     }
 

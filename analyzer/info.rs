@@ -139,7 +139,8 @@ fn facts(source: &Source, manifest: &Manifest) -> Vec<(&'static str, String)> {
         }
     }
     let span = source.window.span;
-    let time = |ns| crate::render::utc(ns);
+    let zone = source.args.tz.zone();
+    let time = |ns| crate::render::short_moment(ns, &zone);
     if let Some(snapshot) = &manifest.snapshot_of {
         let (of, why, at) = (&snapshot.directory, &snapshot.why, time(snapshot.at));
         facts.push(("snapshot", format!("of {of}, at {at}: {why}")));

@@ -8,6 +8,7 @@
 //! - [`processes`], [`signals`], [`syscalls`], [`opens`], [`unlinks`], [`runqlat`], [`offcpu`], [`irqs`], [`tcp`],
 //!   [`lsm`], [`gc`], [`commands`], [`probes`], [`spans`], [`memleak`], [`flamegraph`] and
 //!   [`histogram`] answer questions;
+//! - [`diff`] compares two recordings, by any of these;
 //! - [`cat`] prints the rows of any table;
 //! - [`redact`] copies a recording without what tells of people;
 //! - [`repair`] makes a killed recording readable for other programs;
@@ -31,6 +32,7 @@ pub mod check;
 pub mod cli;
 pub mod codes;
 pub mod commands;
+pub mod diff;
 pub mod distribution;
 pub mod files;
 pub mod flamegraph;

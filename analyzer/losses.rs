@@ -8,12 +8,13 @@
 use std::collections::BTreeMap;
 
 use arrow::array::Array as _;
+use jiff::tz::TimeZone;
 use lookback_schemas::recording::{ALL_TIME, Recording};
 use lookback_schemas::tables::Loss;
 use lookback_schemas::wire::Reason;
 use lookback_schemas::{Error, TableId};
 
-use crate::render::{duration, escaped, spoken, thousands, utc};
+use crate::render::{duration, escaped, short_moment, spoken, thousands};
 use crate::window::Window;
 
 /// Events of one table that are missing for one reason.
@@ -196,9 +197,20 @@ impl Heading {
     /// The heading of a report about `tables` (every table if empty) in the window.
     #[must_use]
     pub fn new(recording: &Recording, tables: &[TableId], window: &Window) -> Heading {
+        Heading::zoned(recording, tables, window, &TimeZone::UTC)
+    }
+
+    /// The same, with its time in a time zone.
+    #[must_use]
+    pub fn zoned(
+        recording: &Recording,
+        tables: &[TableId],
+        window: &Window,
+        zone: &TimeZone,
+    ) -> Heading {
         let time = format!(
             "{} + {}",
-            utc(window.clock.shared(window.start())),
+            short_moment(window.clock.shared(window.start()), zone),
             spoken(window.end().saturating_sub(window.start()))
         );
         let unended = match window.span.ended {

@@ -8,6 +8,9 @@
 //! Recorded text is untrusted: a process may carry terminal escape sequences in its arguments.
 //! Wherever text can reach a terminal, control characters are [escaped].
 
+mod captured;
+mod pager;
+mod role;
 mod text;
 
 use std::borrow::Cow;
@@ -21,9 +24,12 @@ use jiff::tz::TimeZone;
 
 use crate::hosts::part::{Order, Part, Said};
 use crate::losses::Heading;
-use text::{join, moment, steers, zoned};
+use pager::Pager;
+use text::{join, steers, zoned};
 
-pub use text::{duration, escaped, real, size, spoken, thousands, utc};
+pub use captured::{Capture, Captured};
+pub use role::Role;
+pub use text::{duration, escaped, moment, real, short_moment, size, spoken, thousands, utc};
 
 /// How rows are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -47,6 +53,17 @@ pub enum Zone {
     Local,
 }
 
+impl Zone {
+    /// The zone itself.
+    #[must_use]
+    pub fn zone(self) -> TimeZone {
+        match self {
+            Zone::Utc => TimeZone::UTC,
+            Zone::Local => TimeZone::system(),
+        }
+    }
+}
+
 /// Where a report goes, and in which format.
 #[derive(Args, Clone, Debug, Default)]
 pub struct OutputArgs {
@@ -59,15 +76,15 @@ pub struct OutputArgs {
     /// Time zone of the times in tables
     #[arg(long, value_enum, default_value_t, help_heading = "Output")]
     pub tz: Zone,
-}
-
-impl OutputArgs {
-    fn zone(&self) -> TimeZone {
-        match self.tz {
-            Zone::Utc => TimeZone::UTC,
-            Zone::Local => TimeZone::system(),
-        }
-    }
+    /// Do not cut the last text of tables that are wider than the terminal
+    #[arg(long, help_heading = "Output")]
+    pub wide: bool,
+    /// Do not page what is longer than the terminal (with $LOOKBACK_PAGER, $PAGER or less)
+    #[arg(long, help_heading = "Output")]
+    pub no_pager: bool,
+    /// Keep the report here and print nothing.
+    #[arg(skip)]
+    pub capture: Option<Capture>,
 }
 
 /// One value of a row.
@@ -167,6 +184,7 @@ pub struct Column {
     width: usize,
     right: bool,
     shown: Shown,
+    role: Role,
 }
 
 impl Column {
@@ -174,7 +192,8 @@ impl Column {
     #[must_use]
     pub fn new(name: &'static str, header: &'static str) -> Column {
         let shown = Shown::Everywhere;
-        Column { name, header: Cow::Borrowed(header), width: 0, right: false, shown }
+        let role = Role::of(name);
+        Column { name, header: Cow::Borrowed(header), width: 0, right: false, shown, role }
     }
 
     /// A column that only JSON and CSV have.
@@ -219,11 +238,6 @@ impl Column {
         Column { right: number && !list, ..Column::new(column.name, column.name) }
     }
 
-    /// What JSON and CSV call it.
-    pub(crate) fn name(&self) -> &'static str {
-        self.name
-    }
-
     /// At least this wide in tables.
     #[must_use]
     pub fn wide(self, width: usize) -> Column {
@@ -235,6 +249,24 @@ impl Column {
     pub fn right(self) -> Column {
         Column { right: true, ..self }
     }
+
+    /// Of what there is at an instant, whatever its name means elsewhere.
+    #[must_use]
+    pub fn level(self) -> Column {
+        Column { role: Role::Level, ..self }
+    }
+
+    /// What it is called in JSON and CSV; nothing if only tables have it.
+    #[must_use]
+    pub fn name(&self) -> Option<&'static str> {
+        (self.shown != Shown::InTables).then_some(self.name)
+    }
+
+    /// What its values are to a comparison.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.role
+    }
 }
 
 /// Where the output goes, opened.
@@ -244,10 +276,14 @@ pub struct Output {
     zone: TimeZone,
     colour: bool,
     terminal: bool,
+    /// How wide tables may be.
+    width: Option<usize>,
     /// Start of the recording: times of day without a date are of this day.
     start: i64,
     /// Of a report on one of several recordings: what takes it all.
     part: Option<Part>,
+    /// Takes the report instead.
+    capture: Option<Capture>,
 }
 
 /// A writer whose errors name it.
@@ -288,6 +324,11 @@ impl Output {
     /// # Errors
     /// If the file cannot be created.
     pub fn open(args: &OutputArgs, start: i64) -> anyhow::Result<Output> {
+        if let Some(capture) = &args.capture {
+            // What is for programs is what can be compared.
+            let output = Output::to(Box::new(io::sink()), Format::Json, start);
+            return Ok(Output { capture: Some(capture.clone()), ..output });
+        }
         let (name, inner, terminal): (_, Box<dyn Write>, _) = match &args.output {
             Some(path) => {
                 let name = path.display().to_string();
@@ -297,19 +338,28 @@ impl Output {
             None => {
                 let stdout = io::stdout();
                 let terminal = stdout.is_terminal();
-                ("standard output".to_owned(), Box::new(stdout), terminal)
+                let pager = (terminal && !args.no_pager).then(Pager::find).flatten();
+                let writer: Box<dyn Write> = match pager {
+                    Some(pager) => Box::new(pager),
+                    None => Box::new(stdout),
+                };
+                ("standard output".to_owned(), writer, terminal)
             }
         };
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let mut output = Output::to(inner, args.format, start);
         output.sink.get_mut().name = name;
-        Ok(Output { zone: args.zone(), colour: terminal && !no_colour, terminal, ..output })
+        let width = (terminal && !args.wide).then(terminal_size::terminal_size).flatten();
+        // A terminal that does not tell has none.
+        let width = width.map(|(width, _)| usize::from(width.0)).filter(|width| *width > 0);
+        let zone = args.tz.zone();
+        Ok(Output { zone, colour: terminal && !no_colour, terminal, width, ..output })
     }
 
     /// The output of a report on one of several recordings: it goes to the report on all.
     pub(crate) fn of_part(args: &OutputArgs, part: Part) -> Output {
         let output = Output::to(Box::new(io::sink()), args.format, 0);
-        Output { zone: args.zone(), part: Some(part), ..output }
+        Output { zone: args.tz.zone(), part: Some(part), ..output }
     }
 
     /// An output that goes into `inner`, which is no terminal; times in UTC.
@@ -317,13 +367,21 @@ impl Output {
     pub fn to(inner: Box<dyn Write>, format: Format, start: i64) -> Output {
         let sink = BufWriter::with_capacity(64 << 10, Named { name: String::new(), inner });
         let (colour, terminal) = (false, false);
-        Output { sink, format, zone: TimeZone::UTC, colour, terminal, start, part: None }
+        let (width, part, capture) = (None, None, None);
+        let zone = TimeZone::UTC;
+        Output { sink, format, zone, colour, terminal, width, start, part, capture }
     }
 
     /// The format that was asked for.
     #[must_use]
     pub fn format(&self) -> Format {
         self.format
+    }
+
+    /// Whether the report is kept to be compared with another.
+    #[must_use]
+    pub fn is_compared(&self) -> bool {
+        self.capture.is_some()
     }
 
     /// Writes the report's first lines, in which it says what it covers and what is missing. In
@@ -334,6 +392,10 @@ impl Output {
     pub fn heading(&mut self, heading: &Heading) -> anyhow::Result<()> {
         if let Some(part) = &self.part {
             return part.say(Said::Heading(heading.clone()));
+        }
+        if let Some(capture) = &self.capture {
+            capture.lock().heading = heading.clone();
+            return Ok(());
         }
         match self.format {
             Format::Table => {
@@ -361,6 +423,10 @@ impl Output {
     pub fn notes(&mut self, notes: &[String]) -> anyhow::Result<()> {
         if let Some(part) = &self.part {
             return part.say(Said::Notes(notes.iter().map(|note| part.of_host(note)).collect()));
+        }
+        if let Some(capture) = &self.capture {
+            capture.lock().notes.extend_from_slice(notes);
+            return Ok(());
         }
         for note in notes {
             match self.format {
@@ -418,13 +484,17 @@ impl Output {
         if let Some(part) = &self.part {
             part.begin(columns.clone(), order);
         }
-        self.resume(Paused { columns, held: Vec::new(), state: State::Begun, line: String::new() })
+        if let Some(capture) = &self.capture {
+            capture.lock().columns.clone_from(&columns);
+        }
+        let (held, line) = (Vec::new(), String::new());
+        self.resume(Paused { columns, held, cut: None, state: State::Begun, line })
     }
 
     /// Goes on with rows that were paused.
     pub(crate) fn resume(&mut self, paused: Paused) -> Rows<'_> {
-        let Paused { columns, held, state, line } = paused;
-        Rows { output: self, columns, held, state, line }
+        let Paused { columns, held, cut, state, line } = paused;
+        Rows { output: self, columns, held, cut, state, line }
     }
 
     /// Writes what is left.
@@ -478,6 +548,18 @@ impl Output {
 /// Rows of this many are looked at before a table's columns get their widths.
 const ROWS_FOR_WIDTHS: usize = 1000;
 
+/// No column is cut to less.
+const LEAST_WIDTH: usize = 8;
+
+/// The text's first characters, and `…` where there were more than `most`.
+fn shortened(text: &str, most: usize) -> Cow<'_, str> {
+    if text.chars().count() <= most {
+        return Cow::Borrowed(text);
+    }
+    let kept: String = text.chars().take(most.saturating_sub(1)).collect();
+    Cow::Owned(format!("{kept}…"))
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Begun,
@@ -488,6 +570,7 @@ enum State {
 pub(crate) struct Paused {
     columns: Vec<Column>,
     held: Vec<Vec<String>>,
+    cut: Option<(usize, usize)>,
     state: State,
     line: String,
 }
@@ -508,6 +591,8 @@ pub struct Rows<'o> {
     output: &'o mut Output,
     columns: Vec<Column>,
     held: Vec<Vec<String>>,
+    /// Which of the columns of a table is cut, and to how many characters.
+    cut: Option<(usize, usize)>,
     state: State,
     line: String,
 }
@@ -515,8 +600,8 @@ pub struct Rows<'o> {
 impl Rows<'_> {
     /// Lets go of the output, to go on later.
     pub(crate) fn pause(self) -> Paused {
-        let Rows { columns, held, state, line, .. } = self;
-        Paused { columns, held, state, line }
+        let Rows { columns, held, cut, state, line, .. } = self;
+        Paused { columns, held, cut, state, line }
     }
 
     /// Writes a row: a value for each column, in order.
@@ -527,6 +612,10 @@ impl Rows<'_> {
         debug_assert_eq!(values.len(), self.columns.len(), "a value for each column");
         if let Some(part) = &mut self.output.part {
             return part.row(values);
+        }
+        if let Some(capture) = &self.output.capture {
+            capture.lock().rows.push(values.to_vec());
+            return Ok(());
         }
         match self.output.format {
             Format::Table => {
@@ -616,6 +705,7 @@ impl Rows<'_> {
             column.width = column.width.max(widest);
             header.push(column.header.to_string());
         }
+        self.fit();
         self.table_line(&header)?;
         for cells in &held {
             self.table_line(cells)?;
@@ -623,14 +713,33 @@ impl Rows<'_> {
         Ok(())
     }
 
+    /// Makes the last column of texts so narrow that lines fit the terminal.
+    fn fit(&mut self) {
+        let Some(most) = self.output.width else { return };
+        let mut shown: Vec<&mut Column> =
+            self.columns.iter_mut().filter(|column| column.shown != Shown::InData).collect();
+        let line = shown.iter().map(|column| column.width + 1).sum::<usize>().saturating_sub(1);
+        let Some(place) = shown.iter().rposition(|column| !column.right) else { return };
+        if line > most {
+            let column = &mut shown[place];
+            column.width =
+                column.width.saturating_sub(line - most).max(LEAST_WIDTH.min(column.width));
+            self.cut = Some((place, column.width));
+        }
+    }
+
     fn table_line(&mut self, cells: &[String]) -> anyhow::Result<()> {
         self.line.clear();
         let shown = self.columns.iter().filter(|column| column.shown.in_tables());
-        for (column, cell) in std::iter::zip(shown, cells) {
-            if !self.line.is_empty() {
+        for (place, (column, cell)) in std::iter::zip(shown, cells).enumerate() {
+            if place > 0 {
                 self.line.push(' ');
             }
             let width = column.width;
+            let cell = match self.cut {
+                Some((cut, most)) if cut == place => shortened(cell, most),
+                Some(_) | None => Cow::Borrowed(cell.as_str()),
+            };
             let _ = match column.right {
                 true => write!(self.line, "{cell:>width$}"),
                 false => write!(self.line, "{cell:<width$}"),

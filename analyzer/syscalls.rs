@@ -13,6 +13,7 @@ use anyhow::Context as _;
 use arrow::array::Array as _;
 use clap::{Args, ValueEnum};
 use lookback_schemas::TableId;
+use lookback_schemas::suggest::did_you_mean;
 use lookback_schemas::tables::{Syscall, syscall};
 
 use crate::cat::numbers;
@@ -154,6 +155,17 @@ impl Names {
         name.map_or_else(|| Cow::Owned(call.number.to_string()), Cow::Borrowed)
     }
 
+    /// All names there are.
+    fn all(self) -> Vec<String> {
+        match self {
+            Names::X86_64 => syscalls::x86_64::Sysno::iter().map(|call| call.to_string()).collect(),
+            Names::Aarch64 => {
+                syscalls::aarch64::Sysno::iter().map(|call| call.to_string()).collect()
+            }
+            Names::None => Vec::new(),
+        }
+    }
+
     /// The call that is named, in any of the forms in which one is printed.
     fn call(self, text: &str) -> Option<Call> {
         let (compat, rest) = match text.strip_prefix("compat:") {
@@ -192,7 +204,9 @@ impl Chosen {
             let call = names.call(text);
             let known = names != Names::None;
             let why = if known { "there is no such system call" } else { "no names are known" };
-            calls.push(call.with_context(|| format!("--syscall {text}: {why} on {arch}"))?);
+            let hint = || did_you_mean(text, names.all().iter().map(String::as_str));
+            let wrong = || format!("--syscall {text}: {why} on {arch}{}", hint());
+            calls.push(call.with_context(wrong)?);
         }
         Ok(Chosen { calls, failed: args.failed, min: args.min })
     }
@@ -658,7 +672,7 @@ mod tests {
         let error = analyze(&calls, &["syscalls", "--syscall", "frobnicate"]);
         assert_eq!(
             error.expect_err("there is none").to_string(),
-            "--syscall frobnicate: there is no such system call on x86_64"
+            "--syscall frobnicate: there is no such system call on x86_64; did you mean `ftruncate`?"
         );
         assert!(analyze(&calls, &["syscalls", "--list", "--sort", "time"]).is_err());
     }

@@ -7,6 +7,8 @@
 //! `fixtures/` with what is written beside them, [`fleet`] takes them for several hosts, [`hostile`] spoils them,
 //! and [`docs`] runs what the book shows.
 
+#[cfg(all(feature = "record", feature = "analyze"))]
+mod analyzing;
 #[cfg(feature = "record")]
 mod command_line;
 #[cfg(all(feature = "record", feature = "analyze"))]
