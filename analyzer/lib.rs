@@ -9,6 +9,7 @@
 //!   [`lsm`], [`gc`], [`commands`], [`probes`], [`spans`], [`memleak`], [`flamegraph`] and
 //!   [`histogram`] answer questions;
 //! - [`cat`] prints the rows of any table;
+//! - [`views`] prints SQL with which other programs read recordings;
 //! - [`redact`] copies a recording without what tells of people;
 //! - [`repair`] makes a killed recording readable for other programs;
 //! - [`symbolize`] names frames later and elsewhere, with what [`bundle`] packs.
@@ -67,6 +68,7 @@ pub mod tally;
 pub mod tcp;
 pub mod timeline;
 pub mod unlinks;
+pub mod views;
 pub mod waits;
 pub mod window;
 

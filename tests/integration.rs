@@ -4,7 +4,7 @@
 //! compare the recording with that. They run wherever BPF programs can be loaded, and say why where
 //! that is not so; with `LOOKBACK_REQUIRE_LIVE=1` it is a failure. [`kernels`] runs them under other
 //! kernels in virtual machines. [`golden`] compares what `analyze` says about the recordings in
-//! `fixtures/` with what is written beside them, and [`hostile`] spoils them.
+//! `fixtures/` with what is written beside them, [`hostile`] spoils them, and [`engines`] reads them with others.
 
 #[cfg(feature = "record")]
 mod command_line;
@@ -19,6 +19,8 @@ mod running;
 #[cfg(feature = "record")]
 mod workload;
 
+#[cfg(all(feature = "record", feature = "analyze"))]
+mod engines;
 #[cfg(feature = "analyze")]
 mod golden;
 #[cfg(all(feature = "record", feature = "analyze"))]
