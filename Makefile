@@ -109,7 +109,7 @@ engines-test: packages traced-packages engine-packages tracefs
 	$(ENGINES)/bin/pip install -q --disable-pip-version-check -r tests/engines/all.txt
 	python3 -m venv $(ENGINES)-spark35
 	$(ENGINES)-spark35/bin/pip install -q --disable-pip-version-check -r tests/engines/spark35.txt
-	LOOKBACK_ENGINES=1 cargo test --test integration -- --nocapture engines::
+	LOOKBACK_ENGINES=duckdb,datafusion,polars,spark,spark35 cargo test --test integration -- --nocapture engines::
 
 .PHONY: soak
 soak: export SOAK_SECONDS ?= 3600

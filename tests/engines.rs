@@ -110,8 +110,7 @@ fn queries_of_the_tables_page_are_up_to_date() {
     assert!(queries == expected, "docs/tables.md: `make docs` writes it: {differing:?}");
 }
 
-/// Recordings of three hosts, made of workloads that allocate, fork and wait. What is being recorded lies
-/// below the fixtures' tree.
+/// Recordings of three hosts, made now of workloads that allocate, fork and wait.
 fn record_three(directory: &Path) -> Vec<String> {
     let workloads: [(&str, &[&str]); 3] =
         [("heap", &["sites"]), ("heap", &["forks"]), ("waits", &["compete", "200"])];
@@ -125,26 +124,30 @@ fn record_three(directory: &Path) -> Vec<String> {
     .collect()
 }
 
+/// The engines of `LOOKBACK_ENGINES`: by what name, in which environment, which module, and how [`compare`] calls it.
+const ENGINES: [(&str, &str, &str, &str); 5] = [
+    ("duckdb", "engines", "duckdb", "duckdb"),
+    ("datafusion", "engines", "datafusion", "datafusion"),
+    ("polars", "engines", "polars", "polars"),
+    ("spark", "engines", "pyspark", "spark"),
+    ("spark35", "engines-spark35", "pyspark", "spark"),
+];
+
 #[test]
 fn every_engine_says_what_our_reports_say() {
-    if std::env::var_os("LOOKBACK_ENGINES").is_none() {
+    let Ok(asked) = std::env::var("LOOKBACK_ENGINES") else {
         eprintln!("left out: engines that are slow to install or to start (make engines-test)");
         return;
-    }
+    };
     let (directory, mut recordings) = hosts();
-    if shared(&["runq", "alloc", "kalloc", "syscall"]).is_some() {
+    if let Some(_turn) = shared(&["process", "runq", "alloc", "kalloc", "syscall", "profile"]) {
         recordings.extend(record_three(directory.path()));
     }
-    for (environment, module, engine) in [
-        ("engines", "duckdb", "duckdb"),
-        ("engines", "datafusion", "datafusion"),
-        ("engines", "polars", "polars"),
-        ("engines", "pyspark", "spark"),
-        ("engines-spark35", "pyspark", "spark"),
-    ] {
+    for name in asked.split(',') {
+        let engine = ENGINES.iter().find(|engine| engine.0 == name);
+        let (_, environment, module, engine) = engine.unwrap_or_else(|| panic!("no engine {name}"));
         let python = python(environment, module);
-        let python = python.unwrap_or_else(|| panic!("{module} is missing: make engines-test"));
-        let said = compare(&python, engine, directory.path(), &recordings);
-        eprintln!("{environment}: {engine}\n{said}");
+        let python = python.unwrap_or_else(|| panic!("{name} is missing: make engines-test"));
+        eprintln!("{name}:\n{}", compare(&python, engine, directory.path(), &recordings));
     }
 }
