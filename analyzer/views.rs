@@ -46,12 +46,7 @@ pub struct ViewsArgs {
 /// # Errors
 /// If there is no recording, a segment is damaged, or the output cannot be written.
 pub fn run(args: &ViewsArgs) -> anyhow::Result<()> {
-    let mut sources = Vec::new();
-    for path in &args.recordings {
-        for recording in tables::recordings_below(path)? {
-            sources.push(Source::open(&recording)?);
-        }
-    }
+    let mut sources = tables::sources(&args.recordings)?;
     let mut output = Output::open(&OutputArgs::default(), 0)?;
     for statement in script(args.engine, &mut sources)? {
         output.line(&statement)?;
@@ -270,6 +265,32 @@ mod tests {
             assert!(text.contains("'fork', '000001.parquet', 2)"), "{text}");
             assert!(!text.contains("/fork/"), "{text}");
         }
+    }
+
+    #[test]
+    fn where_one_segment_is_left_out_the_others_are_named() {
+        let (_directory, path) = forked_at("a.lookback");
+        let sidecar = path.join("fork/000002.parquet.footer");
+        std::fs::write(sidecar, "").expect("tests may write temporary files");
+        for engine in Engine::ALL {
+            let text = printed(engine, &path);
+            assert!(text.contains("/a.lookback/fork/000001.parquet'"), "{text}");
+            assert!(text.contains("'fork', '000002.parquet', 0)"), "{text}");
+        }
+    }
+
+    #[test]
+    fn recordings_that_could_not_be_told_apart_are_refused() {
+        let (one, path) = forked_at("a.lookback");
+        let (other, _) = forked_at("a.lookback");
+        let sources = |paths: &[&Path]| {
+            let paths: Vec<PathBuf> = paths.iter().map(|path| (*path).to_owned()).collect();
+            tables::sources(&paths).map(|sources| sources.len())
+        };
+        assert_eq!(sources(&[one.path()]).expect("there is one"), 1);
+        let error = sources(&[one.path(), other.path()]).expect_err("of one name").to_string();
+        assert!(error.contains("another recording of web1 is called so"), "{error}");
+        assert!(sources(&[&path, &path]).is_err());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Which files the tables of recordings are in, and the views over them.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -225,6 +226,30 @@ fn describe(column: &Column) -> String {
         Some(unit) => format!("{unit}: {doc}"),
         None => doc,
     }
+}
+
+/// The recordings at or below the paths.
+///
+/// # Errors
+/// If there is none below one of them, one cannot be opened, or two have the same host and name.
+pub fn sources(paths: &[PathBuf]) -> anyhow::Result<Vec<Source>> {
+    let mut sources: Vec<Source> = Vec::new();
+    let mut known = HashSet::new();
+    for path in paths {
+        for recording in recordings_below(path)? {
+            let source = Source::open(&recording)?;
+            if !known.insert((source.host.clone(), source.name.clone())) {
+                bail!(
+                    "{}: another recording of {} is called so, and its rows could not be told apart; rename \
+                     one, or put it into a folder host=NAME",
+                    recording.display(),
+                    source.host
+                );
+            }
+            sources.push(source);
+        }
+    }
+    Ok(sources)
 }
 
 /// The recordings at or below a path, in order.
