@@ -117,18 +117,21 @@ fn queries_of_the_tables_page_are_up_to_date() {
     assert!(queries == expected, "docs/tables.md: `make docs` writes it: {differing:?}");
 }
 
-/// Recordings of three hosts, made now of workloads that allocate, fork and wait.
+/// Recordings of three hosts, made now of a workload that allocates, forks and waits.
 fn record_three(directory: &Path) -> Vec<String> {
-    let workloads: [(&str, &[&str]); 3] =
-        [("heap", &["sites"]), ("heap", &["forks"]), ("waits", &["compete", "200"])];
-    let each = ["a", "b", "c"].into_iter().zip(workloads);
-    each.map(|(host, (program, arguments))| {
+    let workloads: [(&str, &[&str], &[&str]); 3] = [
+        ("a", &[], &["heap", "sites"]),
+        ("b", &["--alloc-sample", "4KiB"], &["heap", "sites"]),
+        ("c", &[], &["heap", "forks"]),
+    ];
+    let each = workloads.into_iter().map(|(host, options, workload)| {
         let record = Record::trace("process,runq,alloc,kalloc,syscall,profile");
-        let recorded = record.options(["--alloc-follow"]).workload(program, arguments).run();
+        let record = record.options(["--alloc-follow"]).options(options);
+        let recorded = record.workload(workload[0], &workload[1..]).run();
         copy(recorded.recording.directory(), &directory.join(format!("host={host}/live.lookback")));
         format!("host={host}/live.lookback")
-    })
-    .collect()
+    });
+    each.collect()
 }
 
 /// The engines of `LOOKBACK_ENGINES`: by what name, in which environment, which module, and how [`compare`] calls it.
