@@ -16,12 +16,16 @@ TRACED_HEADERS := sys/sdt.h:systemtap-sdt-dev
 TRACED_LIBRARIES := libjemalloc.so.2:libjemalloc2 libtcmalloc_minimal.so.4:libtcmalloc-minimal4 \
                     libmimalloc.so.2:libmimalloc2.0
 
+# Where the engines are that read recordings in the tests.
+ENGINES = $${CARGO_TARGET_DIR:-target}/engines
+
 .PHONY: help
 help:
 	@echo 'make demo           build, record a small workload, show the reports, draw flamegraph.svg'
 	@echo 'make test           run every test'
 	@echo 'make test-kernels   run the tests that record under five kernels, in virtual machines'
 	@echo 'make test-faults    run the tests of faults at their full counts (docs/reliability.md)'
+	@echo 'make engines-test   compare other engines that read recordings with our reports; Spark takes minutes'
 	@echo 'make soak           record a steady load for SOAK_SECONDS (an hour)'
 	@echo 'make fuzz           try made-up files for FUZZ_SECONDS each (5 min); needs cargo-fuzz and nightly'
 	@echo 'make bench          measure the recorder (docs/performance.md)'
@@ -70,6 +74,13 @@ python-packages:
 	    python3 -m pip install --quiet --target target/python pyarrow; \
 	} || true
 
+# And DuckDB, which reads recordings, from PyPI.
+.PHONY: engine-packages
+engine-packages:
+	@[[ -x $(ENGINES)/bin/pip ]] || python3 -m venv $(ENGINES) \
+	    || { tests/install python3-venv && python3 -m venv $(ENGINES); } || exit 0; \
+	$(ENGINES)/bin/pip install -q --disable-pip-version-check -r tests/engines/duckdb.txt || true
+
 # What tracepoints have in them is told here. Where it is not mounted, the tests that need it are left out.
 .PHONY: tracefs
 tracefs:
@@ -85,7 +96,7 @@ demo: packages
 # --- Tests ---
 
 .PHONY: test
-test: packages vm-packages traced-packages python-packages tracefs
+test: packages vm-packages traced-packages python-packages engine-packages tracefs
 	cargo test --workspace
 	@echo '--- each feature alone'
 	cargo check --no-default-features --features record
@@ -101,6 +112,14 @@ test-kernels: packages vm-packages traced-packages tracefs
 .PHONY: test-faults
 test-faults: packages traced-packages tracefs
 	LOOKBACK_FAULTS=1 cargo test --test integration -- --nocapture live::faults
+
+# DuckDB, DataFusion, Polars and Spark 4 in one environment, Spark 3.5 in another.
+.PHONY: engines-test
+engines-test: packages traced-packages engine-packages tracefs
+	$(ENGINES)/bin/pip install -q --disable-pip-version-check -r tests/engines/all.txt
+	python3 -m venv $(ENGINES)-spark35
+	$(ENGINES)-spark35/bin/pip install -q --disable-pip-version-check -r tests/engines/spark35.txt
+	LOOKBACK_ENGINES=duckdb,datafusion,polars,spark,spark35 cargo test --test integration -- --nocapture engines::
 
 .PHONY: soak
 soak: export SOAK_SECONDS ?= 3600
@@ -131,7 +150,7 @@ bench: packages
 
 .PHONY: docs
 docs:
-	LOOKBACK_WRITE_DOCS=1 cargo test --test integration -- tables_page docs::examples
+	LOOKBACK_WRITE_DOCS=1 cargo test --test integration -- --test-threads 1 tables_page docs::examples
 
 # Its own folder of tools, so that a version of somebody's own is left alone.
 .PHONY: book

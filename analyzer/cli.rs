@@ -24,7 +24,7 @@ use crate::window::{Span, Window, WindowArgs};
 use crate::{
     bundle, cat, check, commands, diff, flamegraph, gc, histogram, info, irqs, lsm, memleak,
     offcpu, opens, probes, processes, redact, repair, runqlat, signals, spans, symbolize, syscalls,
-    tcp, unlinks,
+    tcp, unlinks, views,
 };
 
 /// Answer questions from a recording: on any machine, without privileges
@@ -110,6 +110,9 @@ pub enum Command {
     /// What has changed from one recording to another: any report of both, number by number
     #[command(after_help = diff::EXAMPLE)]
     Diff(diff::DiffArgs),
+    /// SQL for DuckDB, DataFusion or Spark: views of all tables and reports over recordings
+    #[command(after_help = views::EXAMPLE)]
+    Views(views::ViewsArgs),
     /// Finish the files of a killed recording, for other programs that read Parquet
     #[command(after_help = repair::EXAMPLE)]
     Repair(repair::RepairArgs),
@@ -385,6 +388,7 @@ impl Command {
             Command::Cat(args) => {
                 reports(&args.words.source()?, false, |source| cat::run(args, source))?;
             }
+            Command::Views(args) => views::run(args)?,
             Command::Repair(args) => repair::run(args)?,
             Command::Redact(args) => redact::run(args)?,
             Command::Symbolize(args) => symbolize::run(args)?,

@@ -10,6 +10,7 @@
 //!   [`histogram`] answer questions;
 //! - [`diff`] compares two recordings, by any of these;
 //! - [`cat`] prints the rows of any table;
+//! - [`views`] prints SQL with which other programs read recordings;
 //! - [`redact`] copies a recording without what tells of people;
 //! - [`repair`] makes a killed recording readable for other programs;
 //! - [`symbolize`] names frames later and elsewhere, with what [`bundle`] packs.
@@ -70,6 +71,7 @@ pub mod tally;
 pub mod tcp;
 pub mod timeline;
 pub mod unlinks;
+pub mod views;
 pub mod waits;
 pub mod window;
 

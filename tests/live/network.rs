@@ -27,6 +27,7 @@ fn arguments(command: &str) -> Option<&'static str> {
         "flamegraph" => "$R --folded",
         "histogram" => "$R exit duration",
         "cat" => "$R exec",
+        "views" => "--engine duckdb $R",
         "bundle" => "$R -o $D/bundle.tar.zst",
         "redact" => "$R -o $D/redacted",
         unknown => panic!("how is `analyze {unknown}` called?"),

@@ -1,0 +1,3 @@
+SELECT "host", "recording", "ts", "pid", "comm", -"result" AS "errno", "path", "dir", "duration"
+FROM "open"
+WHERE "result" < 0
