@@ -29,7 +29,6 @@ pub mod bundle;
 pub mod cat;
 pub mod check;
 pub mod cli;
-pub mod codes;
 pub mod commands;
 pub mod distribution;
 pub mod files;
@@ -69,6 +68,8 @@ pub mod timeline;
 pub mod unlinks;
 pub mod waits;
 pub mod window;
+
+pub use lookback_schemas::lines::codes;
 
 #[cfg(test)]
 mod hostile;

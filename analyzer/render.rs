@@ -8,9 +8,6 @@
 //! Recorded text is untrusted: a process may carry terminal escape sequences in its arguments.
 //! Wherever text can reach a terminal, control characters are [escaped].
 
-mod text;
-
-use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::path::PathBuf;
@@ -20,9 +17,11 @@ use clap::{Args, ValueEnum};
 use jiff::tz::TimeZone;
 
 use crate::losses::Heading;
-use text::{join, moment, steers, zoned};
+use lookback_schemas::lines::text::{join, moment, steers};
+use lookback_schemas::lines::value::{Shown, Spelling};
 
-pub use text::{duration, escaped, real, size, spoken, thousands, utc};
+pub use lookback_schemas::lines::text::{duration, escaped, real, size, spoken, thousands, utc};
+pub use lookback_schemas::lines::value::{Column, Value};
 
 /// How rows are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -60,160 +59,13 @@ pub struct OutputArgs {
     pub tz: Zone,
 }
 
-/// One value of a row.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Value {
-    /// Unknown: `-` in a table, null in JSON, nothing in CSV.
-    Null,
-    /// A number.
-    Int(i64),
-    /// A number with a fraction. NaN and the infinities are unknown.
-    Real(f64),
-    /// Text.
-    Text(String),
-    /// A list of texts, such as arguments. Joined by spaces in a table.
-    Texts(Vec<String>),
-    /// A list of numbers.
-    Ints(Vec<i64>),
-    /// A length of time in nanoseconds.
-    Duration(i64),
-    /// A length of time in nanoseconds, which a table shows as seconds with two digits.
-    Seconds(i64),
-    /// A length of time in nanoseconds, which a table shows as milliseconds with three digits.
-    Millis(i64),
-    /// A length of time in nanoseconds, which a table shows as microseconds with three digits.
-    Micros(i64),
-    /// A moment in nanoseconds since the Unix epoch, which a table shows in full.
-    Time(i64),
-    /// The same, which a table shows as the time of day where the day is the recording's first.
-    Clock(i64),
-    /// A size in bytes.
-    Bytes(i64),
-    /// A size in bytes, which a table shows as whole KiB.
-    Kibibytes(i64),
-    /// Yes or no.
-    Flag(bool),
-    /// The bits of an unsigned machine address.
-    Hex(i64),
-    /// A number that a table shows by its name.
-    Named(i64, Cow<'static, str>),
-}
-
-impl Value {
-    /// The text, or unknown.
-    #[must_use]
-    pub fn text(text: Option<&str>) -> Value {
-        text.map_or(Value::Null, |text| Value::Text(text.to_owned()))
-    }
-
-    /// A count, as far as 63 bits hold it.
-    #[must_use]
-    pub fn count(count: u64) -> Value {
-        Value::Int(i64::try_from(count).unwrap_or(i64::MAX))
-    }
-
-    /// `part` of `whole` in percent, with two digits; unknown if the whole is, or is nothing.
-    #[must_use]
-    pub fn percent(part: i64, whole: Option<i64>) -> Value {
-        match whole {
-            Some(whole @ 1..) => {
-                Value::Real((part as f64 / whole as f64 * 10_000.0).round() / 100.0)
-            }
-            Some(_) | None => Value::Null,
-        }
-    }
-
-    /// The number, or unknown.
-    #[must_use]
-    pub fn int<N: Into<i64>>(number: Option<N>) -> Value {
-        number.map_or(Value::Null, |number| Value::Int(number.into()))
-    }
-}
-
-/// Which formats have a column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shown {
-    Everywhere,
-    InTables,
-    InData,
-}
-
-/// What a report says about one of its columns.
-#[derive(Clone, Debug)]
-pub struct Column {
-    name: &'static str,
-    header: Cow<'static, str>,
-    width: usize,
-    right: bool,
-    shown: Shown,
-}
-
-impl Column {
-    /// A column that is called `name` in JSON and CSV and `header` in tables, aligned left.
-    #[must_use]
-    pub fn new(name: &'static str, header: &'static str) -> Column {
-        let shown = Shown::Everywhere;
-        Column { name, header: Cow::Borrowed(header), width: 0, right: false, shown }
-    }
-
-    /// A column that only JSON and CSV have.
-    #[must_use]
-    pub fn data(name: &'static str) -> Column {
-        Column { shown: Shown::InData, ..Column::new(name, "") }
-    }
-
-    /// A column that only tables have, for what the data says in other columns.
-    #[must_use]
-    pub fn table(header: &'static str) -> Column {
-        Column { shown: Shown::InTables, ..Column::new("", header) }
-    }
-
-    /// The column, only in JSON and CSV.
-    #[must_use]
-    pub fn in_data(self) -> Column {
-        Column { shown: Shown::InData, ..self }
-    }
-
-    /// A column of the recording as it is; its header is its name.
-    #[must_use]
-    pub fn recorded(column: &lookback_schemas::Column) -> Column {
-        let number = match column.kind {
-            lookback_schemas::Kind::Duration
-            | lookback_schemas::Kind::Bytes
-            | lookback_schemas::Kind::Count
-            | lookback_schemas::Kind::Id
-            | lookback_schemas::Kind::Code => true,
-            lookback_schemas::Kind::Time
-            | lookback_schemas::Kind::Address
-            | lookback_schemas::Kind::Flag
-            | lookback_schemas::Kind::Text(_) => false,
-        };
-        let list = column.ty == lookback_schemas::Type::I64s;
-        Column { right: number && !list, ..Column::new(column.name, column.name) }
-    }
-
-    /// At least this wide in tables.
-    #[must_use]
-    pub fn wide(self, width: usize) -> Column {
-        Column { width, ..self }
-    }
-
-    /// Aligned right in tables.
-    #[must_use]
-    pub fn right(self) -> Column {
-        Column { right: true, ..self }
-    }
-}
-
 /// Where the output goes, opened.
 pub struct Output {
     sink: BufWriter<Named>,
     format: Format,
-    zone: TimeZone,
+    spelling: Spelling,
     colour: bool,
     terminal: bool,
-    /// Start of the recording: times of day without a date are of this day.
-    start: i64,
 }
 
 /// A writer whose errors name it.
@@ -273,15 +125,16 @@ impl Output {
         };
         let mut output = Output::to(inner, args.format, start);
         output.sink.get_mut().name = name;
-        Ok(Output { zone, colour: terminal && !no_colour, terminal, ..output })
+        output.spelling.zone = zone;
+        Ok(Output { colour: terminal && !no_colour, terminal, ..output })
     }
 
     /// An output that goes into `inner`, which is no terminal; times in UTC.
     #[must_use]
     pub fn to(inner: Box<dyn Write>, format: Format, start: i64) -> Output {
         let sink = BufWriter::with_capacity(64 << 10, Named { name: String::new(), inner });
-        let (colour, terminal) = (false, false);
-        Output { sink, format, zone: TimeZone::UTC, colour, terminal, start }
+        let spelling = Spelling { zone: TimeZone::UTC, start };
+        Output { sink, format, spelling, colour: false, terminal: false }
     }
 
     /// The format that was asked for.
@@ -363,39 +216,7 @@ impl Output {
     /// The moment as a table shows it: RFC 3339 with `digits` of a second.
     #[must_use]
     pub fn moment(&self, ns: i64, digits: u8) -> String {
-        moment(ns, digits, &self.zone)
-    }
-
-    fn clock(&self, ns: i64) -> String {
-        let (time, start) = (zoned(ns, &self.zone), zoned(self.start, &self.zone));
-        if time.date() == start.date() {
-            time.strftime("%H:%M:%S%.3f").to_string()
-        } else {
-            self.moment(ns, 0)
-        }
-    }
-
-    fn cell(&self, value: &Value) -> String {
-        match value {
-            Value::Null => "-".to_owned(),
-            Value::Int(number) => number.to_string(),
-            Value::Real(number) => real(*number).unwrap_or_else(|| "-".to_owned()),
-            Value::Text(text) => escaped(text).into_owned(),
-            Value::Texts(texts) => escaped(&texts.join(" ")).into_owned(),
-            Value::Ints(numbers) => join(numbers, " "),
-            Value::Duration(ns) => duration(*ns),
-            Value::Seconds(ns) => format!("{:.2}", *ns as f64 / 1e9),
-            Value::Millis(ns) => format!("{:.3}", *ns as f64 / 1e6),
-            Value::Micros(ns) => format!("{:.3}", *ns as f64 / 1e3),
-            Value::Time(ns) => self.moment(*ns, 9),
-            Value::Clock(ns) => self.clock(*ns),
-            Value::Bytes(bytes) => size(*bytes),
-            Value::Kibibytes(bytes) => (bytes / 1024).to_string(),
-            Value::Flag(true) => "yes".to_owned(),
-            Value::Flag(false) => "no".to_owned(),
-            Value::Hex(address) => format!("{address:#x}"),
-            Value::Named(_, name) => name.to_string(),
-        }
+        moment(ns, digits, &self.spelling.zone)
     }
 }
 
@@ -427,8 +248,8 @@ impl Rows<'_> {
         match self.output.format {
             Format::Table => {
                 let cells = std::iter::zip(&self.columns, values)
-                    .filter(|(column, _)| column.shown != Shown::InData)
-                    .map(|(_, value)| self.output.cell(value))
+                    .filter(|(column, _)| column.in_tables())
+                    .map(|(_, value)| self.output.spelling.cell(value))
                     .collect::<Vec<_>>();
                 if self.state == State::Flowing {
                     return self.table_line(&cells);
@@ -501,7 +322,7 @@ impl Rows<'_> {
     fn begin_table(&mut self) -> anyhow::Result<()> {
         self.state = State::Flowing;
         let held = std::mem::take(&mut self.held);
-        let shown = self.columns.iter_mut().filter(|column| column.shown != Shown::InData);
+        let shown = self.columns.iter_mut().filter(|column| column.in_tables());
         let mut header = Vec::new();
         for (index, column) in shown.enumerate() {
             let cells = held.iter().map(|cells| cells[index].chars().count());
@@ -518,16 +339,9 @@ impl Rows<'_> {
 
     fn table_line(&mut self, cells: &[String]) -> anyhow::Result<()> {
         self.line.clear();
-        let shown = self.columns.iter().filter(|column| column.shown != Shown::InData);
+        let shown = self.columns.iter().filter(|column| column.in_tables());
         for (column, cell) in std::iter::zip(shown, cells) {
-            if !self.line.is_empty() {
-                self.line.push(' ');
-            }
-            let width = column.width;
-            let _ = match column.right {
-                true => write!(self.line, "{cell:>width$}"),
-                false => write!(self.line, "{cell:<width$}"),
-            };
+            column.put(cell, &mut self.line);
         }
         self.line.truncate(self.line.trim_end_matches(' ').len());
         self.line.push('\n');

@@ -12,6 +12,7 @@
 //!   [`repair`] finishes those of a killed recorder for other programs; [`redact`] replaces what tells
 //!   of people; [`private`] makes files that only their owner reads, and [`regular`] opens those that
 //!   somebody else has made.
+//! - `lines` (feature of that name) prints rows as the tools do that people know.
 //! - `symbols` (feature of that name) names the frames of stacks.
 //!
 //! Without the feature `store` only the definitions are left, without Arrow and Parquet: that is
@@ -30,6 +31,8 @@ pub mod cell;
 mod encode;
 #[cfg(feature = "store")]
 pub mod error;
+#[cfg(feature = "lines")]
+pub mod lines;
 #[cfg(feature = "store")]
 pub mod manifest;
 #[cfg(feature = "store")]
