@@ -10,6 +10,7 @@ use lookback_schemas::unwind::Ways;
 
 use crate::chunks::Limits;
 use crate::hooks::Kind;
+use crate::live;
 use crate::selection::Selection;
 use crate::triggers::Trigger;
 
@@ -129,6 +130,11 @@ pub struct Args {
     /// it the key is a random one, which nobody ever has
     #[arg(long, value_name = "FILE")]
     pub redact_key: Option<PathBuf>,
+
+    /// Also print rows as they are recorded, as the tools do that people know: of all tracers, or of these tracers
+    /// and tables, separated by commas. Without names, of samples, allocations and the like only how many
+    #[arg(long, value_name = "NAMES", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub live: Option<live::Wanted>,
 
     /// No live line and no summary
     #[arg(short, long)]

@@ -23,6 +23,7 @@ mod jit;
 mod keep;
 mod lacks;
 mod list;
+mod live;
 mod mappings;
 mod maps;
 mod missed;
