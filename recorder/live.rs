@@ -183,9 +183,6 @@ pub struct Tap {
 impl Tap {
     /// Takes rows that were written. Never waits.
     pub fn take(&mut self, table: TableId, rows: &RecordBatch) {
-        if self.printer.is_none() {
-            return;
-        }
         match (table, self.tables.0.get(&table)) {
             (TableId::Loss, _) => add_losses(&mut self.round.lost, rows),
             // The drain thread sends it behind all that it has.
@@ -202,7 +199,9 @@ impl Tap {
             (_, Some(Shown::Lines)) => {
                 let count = rows.num_rows() as u64;
                 self.counts.rows.fetch_add(count, Ordering::Relaxed);
-                if self.round.bytes < ROUND_BYTES {
+                if self.printer.is_none() {
+                    // They count as not shown in the end.
+                } else if self.round.bytes < ROUND_BYTES {
                     self.round.bytes += rows.get_array_memory_size();
                     self.round.batches.push((table, rows.clone()));
                 } else {

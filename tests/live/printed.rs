@@ -49,7 +49,7 @@ fn the_lines_are_the_rows_in_the_order_of_time() {
     }
     let headers = stdout.lines().filter(|line| line.starts_with("TIME")).count();
     assert_eq!(headers, 3, "one for each table that has rows: {stdout}");
-    assert!(stdout.contains("TIME         TABLE      PID     COMM             FD ERR    PATH"));
+    assert!(stdout.contains("TIME         TABLE      PID     COMM              FD ERR    PATH"));
 }
 
 #[test]
