@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use bytesize::ByteSize;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use lookback_schemas::TableId;
 use lookback_schemas::recording::Recording;
 
@@ -13,9 +13,9 @@ use crate::losses::Heading;
 use crate::render::{Output, OutputArgs};
 use crate::window::{Span, Window, WindowArgs};
 use crate::{
-    bundle, cat, check, commands, flamegraph, gc, histogram, info, irqs, lsm, memleak, offcpu,
-    opens, probes, processes, redact, repair, runqlat, signals, spans, symbolize, syscalls, tcp,
-    unlinks,
+    bundle, cat, check, commands, flamegraph, gc, histogram, info, irqs, lsm, manual, memleak,
+    offcpu, opens, probes, processes, redact, repair, runqlat, signals, spans, symbolize, syscalls,
+    tcp, unlinks,
 };
 
 /// Answer questions from a recording: on any machine, without privileges
@@ -109,6 +109,13 @@ pub enum Command {
     /// Pack a recording with the binaries of its frames, for another machine
     #[command(after_help = bundle::EXAMPLE)]
     Bundle(bundle::BundleArgs),
+    /// Write man pages, and completions for bash, zsh and fish
+    #[command(hide = true)]
+    Manual {
+        /// Where to
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
 }
 
 /// Which recording to read, and which part of its time.
@@ -202,6 +209,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Redact(args) => redact::run(&args).map(done),
         Command::Symbolize(args) => symbolize::run(&args).map(done),
         Command::Bundle(args) => bundle::run(&args).map(done),
+        Command::Manual { directory } => manual::write(Cli::command(), &directory).map(done),
     }
 }
 

@@ -11,6 +11,7 @@
 //! - [`cat`] prints the rows of any table;
 //! - [`redact`] copies a recording without what tells of people;
 //! - [`repair`] makes a killed recording readable for other programs;
+//! - [`manual`] writes man pages and completions;
 //! - [`symbolize`] names frames later and elsewhere, with what [`bundle`] packs.
 //!
 //! They share how a recording is narrowed down ([`window`] in time, [`scope`] to processes), how
@@ -42,6 +43,7 @@ pub mod irqs;
 pub mod lifetimes;
 pub mod losses;
 pub mod lsm;
+pub mod manual;
 pub mod mapped;
 pub mod memleak;
 pub mod memory;

@@ -16,7 +16,7 @@ use crate::triggers::Trigger;
 
 /// Record what Linux does now; `analyze` looks back at it later, on any machine.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+#[command(name = "record", version, max_term_width = 100, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub struct Args {
     /// Instead of recording.
     #[command(subcommand)]
@@ -157,6 +157,13 @@ pub enum Action {
         /// What is being recorded into
         #[arg(value_name = "RECORDING")]
         recording: PathBuf,
+    },
+    /// Write man pages, and completions for bash, zsh and fish
+    #[command(hide = true)]
+    Manual {
+        /// Where to
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
     },
 }
 
