@@ -110,7 +110,7 @@ pub enum Command {
     #[command(after_help = bundle::EXAMPLE)]
     Bundle(bundle::BundleArgs),
     /// Write man pages, and completions for bash, zsh and fish
-    #[command(hide = true)]
+    #[command(hide = true, after_help = "Example:\n  analyze manual target/manual")]
     Manual {
         /// Where to
         #[arg(value_name = "DIR")]
