@@ -16,9 +16,10 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use jiff::tz::TimeZone;
 
+use crate::hosts::part::{Order, Part, Said};
 use crate::losses::Heading;
 use lookback_schemas::lines::text::{join, moment, steers};
-use lookback_schemas::lines::value::{Shown, Spelling};
+use lookback_schemas::lines::value::Spelling;
 
 pub use lookback_schemas::lines::text::{duration, escaped, real, size, spoken, thousands, utc};
 pub use lookback_schemas::lines::value::{Column, Value};
@@ -59,6 +60,15 @@ pub struct OutputArgs {
     pub tz: Zone,
 }
 
+impl OutputArgs {
+    fn zone(&self) -> TimeZone {
+        match self.tz {
+            Zone::Utc => TimeZone::UTC,
+            Zone::Local => TimeZone::system(),
+        }
+    }
+}
+
 /// Where the output goes, opened.
 pub struct Output {
     sink: BufWriter<Named>,
@@ -66,6 +76,8 @@ pub struct Output {
     spelling: Spelling,
     colour: bool,
     terminal: bool,
+    /// Of a report on one of several recordings: what takes it all.
+    part: Option<Part>,
 }
 
 /// A writer whose errors name it.
@@ -119,14 +131,17 @@ impl Output {
             }
         };
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let zone = match args.tz {
-            Zone::Utc => TimeZone::UTC,
-            Zone::Local => TimeZone::system(),
-        };
         let mut output = Output::to(inner, args.format, start);
         output.sink.get_mut().name = name;
-        output.spelling.zone = zone;
+        output.spelling.zone = args.zone();
         Ok(Output { colour: terminal && !no_colour, terminal, ..output })
+    }
+
+    /// The output of a report on one of several recordings: it goes to the report on all.
+    pub(crate) fn of_part(args: &OutputArgs, part: Part) -> Output {
+        let mut output = Output::to(Box::new(io::sink()), args.format, 0);
+        output.spelling.zone = args.zone();
+        Output { part: Some(part), ..output }
     }
 
     /// An output that goes into `inner`, which is no terminal; times in UTC.
@@ -134,7 +149,7 @@ impl Output {
     pub fn to(inner: Box<dyn Write>, format: Format, start: i64) -> Output {
         let sink = BufWriter::with_capacity(64 << 10, Named { name: String::new(), inner });
         let spelling = Spelling { zone: TimeZone::UTC, start };
-        Output { sink, format, spelling, colour: false, terminal: false }
+        Output { sink, format, spelling, colour: false, terminal: false, part: None }
     }
 
     /// The format that was asked for.
@@ -143,18 +158,15 @@ impl Output {
         self.format
     }
 
-    /// Whether a person reads this as it is printed.
-    #[must_use]
-    pub fn is_terminal(&self) -> bool {
-        self.terminal
-    }
-
     /// Writes the report's first lines, in which it says what it covers and what is missing. In
     /// JSON and CSV, which have no place for that, what is missing goes to the standard error.
     ///
     /// # Errors
     /// If it cannot be written.
     pub fn heading(&mut self, heading: &Heading) -> anyhow::Result<()> {
+        if let Some(part) = &self.part {
+            return part.say(Said::Heading(heading.clone()));
+        }
         match self.format {
             Format::Table => {
                 self.line(&format!("# {}", heading.covers))?;
@@ -166,6 +178,7 @@ impl Output {
                         self.line(&format!("# {text}"))?;
                     }
                 }
+                self.notes(&heading.remarks)?;
             }
             Format::Json | Format::Csv => heading.warn(),
         }
@@ -178,6 +191,9 @@ impl Output {
     /// # Errors
     /// If it cannot be written.
     pub fn notes(&mut self, notes: &[String]) -> anyhow::Result<()> {
+        if let Some(part) = &self.part {
+            return part.say(Said::Notes(notes.iter().map(|note| part.of_host(note)).collect()));
+        }
         for note in notes {
             match self.format {
                 Format::Table => self.line(&format!("# {note}"))?,
@@ -192,17 +208,55 @@ impl Output {
     /// # Errors
     /// If it cannot be written.
     pub fn line(&mut self, text: &str) -> anyhow::Result<()> {
+        if let Some(part) = &self.part {
+            return part.say(Said::Line(text.to_owned()));
+        }
         writeln!(self.sink, "{text}").map_err(anyhow::Error::from)
     }
 
-    /// The writer underneath, for what is neither rows nor lines.
-    pub fn raw(&mut self) -> &mut impl Write {
-        &mut self.sink
+    /// Writes what is neither rows nor lines.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn bytes(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        match &self.part {
+            Some(part) => part.say(Said::Bytes(bytes.to_vec())),
+            None => self.sink.write_all(bytes).map_err(anyhow::Error::from),
+        }
     }
 
-    /// Begins the rows of a report.
+    /// Begins the rows of a report. Those of several recordings follow each other.
     pub fn rows(&mut self, columns: Vec<Column>) -> Rows<'_> {
-        Rows { output: self, columns, held: Vec::new(), state: State::Begun, line: String::new() }
+        self.rows_in_order(columns, None)
+    }
+
+    /// Begins the rows of a report that come in the order of the moments in their column `ts`. Those of
+    /// several recordings go together in that order.
+    pub fn events(&mut self, columns: Vec<Column>) -> Rows<'_> {
+        self.events_by("ts", columns)
+    }
+
+    /// As [`events`](Output::events), in the order of another column.
+    pub fn events_by(&mut self, order: &'static str, columns: Vec<Column>) -> Rows<'_> {
+        self.rows_in_order(columns, Some(Order { column: order, most: None }))
+    }
+
+    /// As [`events`](Output::events), where each recording has `most` rows at most, and all together too.
+    pub fn first_events(&mut self, columns: Vec<Column>, most: Option<u64>) -> Rows<'_> {
+        self.rows_in_order(columns, Some(Order { column: "ts", most }))
+    }
+
+    fn rows_in_order(&mut self, columns: Vec<Column>, order: Option<Order>) -> Rows<'_> {
+        if let Some(part) = &self.part {
+            part.begin(columns.clone(), order);
+        }
+        self.resume(Paused { columns, held: Vec::new(), state: State::Begun, line: String::new() })
+    }
+
+    /// Goes on with rows that were paused.
+    pub(crate) fn resume(&mut self, paused: Paused) -> Rows<'_> {
+        let Paused { columns, held, state, line } = paused;
+        Rows { output: self, columns, held, state, line }
     }
 
     /// Writes what is left.
@@ -216,6 +270,7 @@ impl Output {
     /// The moment as a table shows it: RFC 3339 with `digits` of a second.
     #[must_use]
     pub fn moment(&self, ns: i64, digits: u8) -> String {
+        let ns = self.part.as_ref().map_or(ns, |part| part.shared(ns));
         moment(ns, digits, &self.spelling.zone)
     }
 }
@@ -229,6 +284,25 @@ enum State {
     Flowing,
 }
 
+/// Rows that are to go on later.
+pub(crate) struct Paused {
+    columns: Vec<Column>,
+    held: Vec<Vec<String>>,
+    state: State,
+    line: String,
+}
+
+impl Paused {
+    /// The rows with other columns, of which data has the same: a header of CSV is written once.
+    pub(crate) fn with(self, columns: Vec<Column>) -> Option<Paused> {
+        let names = |columns: &[Column]| -> Vec<&'static str> {
+            let in_data = columns.iter().filter(|column| column.shown.in_data());
+            in_data.map(|column| column.name).collect()
+        };
+        (names(&self.columns) == names(&columns)).then_some(Paused { columns, ..self })
+    }
+}
+
 /// Writes the rows of a report as they come.
 pub struct Rows<'o> {
     output: &'o mut Output,
@@ -239,16 +313,25 @@ pub struct Rows<'o> {
 }
 
 impl Rows<'_> {
+    /// Lets go of the output, to go on later.
+    pub(crate) fn pause(self) -> Paused {
+        let Rows { columns, held, state, line, .. } = self;
+        Paused { columns, held, state, line }
+    }
+
     /// Writes a row: a value for each column, in order.
     ///
     /// # Errors
     /// If it cannot be written.
     pub fn row(&mut self, values: &[Value]) -> anyhow::Result<()> {
         debug_assert_eq!(values.len(), self.columns.len(), "a value for each column");
+        if let Some(part) = &mut self.output.part {
+            return part.row(values);
+        }
         match self.output.format {
             Format::Table => {
                 let cells = std::iter::zip(&self.columns, values)
-                    .filter(|(column, _)| column.in_tables())
+                    .filter(|(column, _)| column.shown.in_tables())
                     .map(|(_, value)| self.output.spelling.cell(value))
                     .collect::<Vec<_>>();
                 if self.state == State::Flowing {
@@ -266,7 +349,7 @@ impl Rows<'_> {
                 self.state = State::Flowing;
                 let mut first = true;
                 for (column, value) in std::iter::zip(&self.columns, values) {
-                    if column.shown == Shown::InTables {
+                    if !column.shown.in_data() {
                         continue;
                     }
                     if !std::mem::replace(&mut first, false) {
@@ -284,7 +367,7 @@ impl Rows<'_> {
                 self.csv_header()?;
                 let terminal = self.output.terminal;
                 let fields = std::iter::zip(&self.columns, values)
-                    .filter(|(column, _)| column.shown != Shown::InTables)
+                    .filter(|(column, _)| column.shown.in_data())
                     .map(|(_, value)| csv_field(value, terminal));
                 csv_line(&mut self.output.sink, &mut self.line, fields)
             }
@@ -296,6 +379,9 @@ impl Rows<'_> {
     /// # Errors
     /// If what is left cannot be written.
     pub fn end(mut self) -> anyhow::Result<()> {
+        if let Some(part) = &mut self.output.part {
+            return part.end();
+        }
         match (self.output.format, self.state) {
             (Format::Table, State::Begun) => self.begin_table(),
             (Format::Table, State::Flowing) => Ok(()),
@@ -311,7 +397,7 @@ impl Rows<'_> {
             let names = self
                 .columns
                 .iter()
-                .filter(|column| column.shown != Shown::InTables)
+                .filter(|column| column.shown.in_data())
                 .map(|column| column.name.to_owned());
             csv_line(&mut self.output.sink, &mut self.line, names)?;
         }
@@ -322,7 +408,7 @@ impl Rows<'_> {
     fn begin_table(&mut self) -> anyhow::Result<()> {
         self.state = State::Flowing;
         let held = std::mem::take(&mut self.held);
-        let shown = self.columns.iter_mut().filter(|column| column.in_tables());
+        let shown = self.columns.iter_mut().filter(|column| column.shown.in_tables());
         let mut header = Vec::new();
         for (index, column) in shown.enumerate() {
             let cells = held.iter().map(|cells| cells[index].chars().count());
@@ -339,7 +425,7 @@ impl Rows<'_> {
 
     fn table_line(&mut self, cells: &[String]) -> anyhow::Result<()> {
         self.line.clear();
-        let shown = self.columns.iter().filter(|column| column.in_tables());
+        let shown = self.columns.iter().filter(|column| column.shown.in_tables());
         for (column, cell) in std::iter::zip(shown, cells) {
             column.put(cell, &mut self.line);
         }

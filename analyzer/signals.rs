@@ -56,16 +56,15 @@ fn signal(text: &str) -> Result<i32, String> {
 ///
 /// # Errors
 /// If a table is damaged, or the output cannot be written.
-pub fn run(args: &SignalsArgs) -> anyhow::Result<()> {
-    let source = Source::open(&args.source)?;
-    let scope = Scope::new(&args.scope, &source.recording)?;
+pub fn run(args: &SignalsArgs, source: &Source) -> anyhow::Result<()> {
+    let scope = source.scope(&args.scope)?;
     let table = if args.kill { TableId::Kill } else { TableId::Signal };
     scope.check(table)?;
     let mut output = source.begin(&[table])?;
     if args.kill {
-        calls(args, &source, &scope, &mut output)?;
+        calls(args, source, &scope, &mut output)?;
     } else {
-        generated(args, &source, &scope, &mut output)?;
+        generated(args, source, &scope, &mut output)?;
     }
     output.finish()
 }
@@ -76,7 +75,7 @@ fn generated(
     scope: &Scope,
     output: &mut Output,
 ) -> anyhow::Result<()> {
-    let mut out = output.rows(lines::signal::columns());
+    let mut out = output.events(lines::signal::columns());
     timeline::rows::<Signal>(&source.recording, &source.window.range, scope, |rows, row| {
         let (sig, result) = (rows.sig.value(row), rows.result.value(row));
         if (!args.signal.is_empty() && !args.signal.contains(&sig)) || (args.failed && result == 0)
@@ -97,7 +96,7 @@ fn calls(
     // The call names its target by number alone; who that was, the lifetimes tell.
     let lifetimes =
         Lifetimes::read(&source.recording, Detail::Identity).context("the names of the targets")?;
-    let mut out = output.rows(lines::kill::columns());
+    let mut out = output.events(lines::kill::columns());
     timeline::rows::<Kill>(&source.recording, &source.window.range, scope, |rows, row| {
         let (sig, result) = (rows.sig.value(row), rows.result.value(row));
         if (!args.signal.is_empty() && !args.signal.contains(&sig)) || (args.failed && result >= 0)

@@ -8,6 +8,9 @@ use std::net::IpAddr;
 
 use clap::{Args, Subcommand};
 
+use crate::hosts;
+use crate::hosts::by::Grouping;
+
 pub use lookback_schemas::ends;
 pub use lookback_schemas::lines::sockets::{
     Ends, IPV4, IPV6, end_columns, end_values, time_column,
@@ -54,11 +57,22 @@ pub enum Report {
 /// If a table is damaged, or the output cannot be written.
 pub fn run(args: &TcpArgs) -> anyhow::Result<()> {
     match &args.report {
-        Report::Connects(args) => connects::run(args),
-        Report::States(args) => states::run(args),
-        Report::Lives(args) => lives::run(args),
-        Report::Rtt(args) => rtt::run(args),
+        Report::Connects(args) => {
+            let by_host = Grouping::is_by_host(args.by.as_ref());
+            hosts::each(&args.source, by_host, |source| connects::run(args, source))?;
+        }
+        Report::States(args) => {
+            hosts::each(&args.source, false, |source| states::run(args, source))?;
+        }
+        Report::Lives(args) => {
+            hosts::each(&args.source, false, |source| lives::run(args, source))?;
+        }
+        Report::Rtt(args) => {
+            let by_host = Grouping::is_by_host(args.by.as_ref());
+            hosts::each(&args.source, by_host, |source| rtt::run(args, source))?;
+        }
     }
+    Ok(())
 }
 
 /// Which sockets, by their ends.

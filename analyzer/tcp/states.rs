@@ -11,7 +11,7 @@ use lookback_schemas::tables::Tcpstate;
 use super::{EndsArgs, ends};
 use crate::cli::{Source, SourceArgs};
 use crate::processes::known;
-use crate::scope::{Scope, ScopeArgs};
+use crate::scope::ScopeArgs;
 use crate::timeline;
 use crate::window::MinArgs;
 
@@ -43,12 +43,11 @@ pub struct StatesArgs {
 ///
 /// # Errors
 /// If the table is damaged, or the output cannot be written.
-pub fn run(args: &StatesArgs) -> anyhow::Result<()> {
-    let source = Source::open(&args.source)?;
-    let scope = Scope::new(&args.scope, &source.recording)?;
+pub fn run(args: &StatesArgs, source: &Source) -> anyhow::Result<()> {
+    let scope = source.scope(&args.scope)?;
     scope.check(TableId::Tcpstate)?;
     let mut output = source.begin(&[TableId::Tcpstate])?;
-    let mut out = output.rows(lines::tcpstate::columns(args.time));
+    let mut out = output.events(lines::tcpstate::columns(args.time));
     let (recording, range) = (&source.recording, &source.window.range);
     timeline::rows::<Tcpstate>(recording, range, &scope, |rows, row| {
         let (in_old, ends) = (known!(rows.in_old, row), ends!(rows, row));

@@ -102,7 +102,7 @@ impl Line {
     #[must_use]
     pub fn header(&self) -> Option<String> {
         self.tool.then(|| {
-            let shown = self.columns.iter().skip(1).filter(|column| column.in_tables());
+            let shown = self.columns.iter().skip(1).filter(|column| column.shown.in_tables());
             self.joined("TIME", "TABLE", shown.map(|column| (column, column.header.to_string())))
         })
     }
@@ -170,7 +170,7 @@ impl Line {
         let cells = self.columns.iter().zip(values).skip(1);
         let time = spelling.cell(&Value::Clock(ts));
         if self.tool {
-            let shown = cells.filter(|(column, _)| column.in_tables());
+            let shown = cells.filter(|(column, _)| column.shown.in_tables());
             let shown = shown.map(|(column, value)| (column, spelling.cell(value)));
             return self.joined(&time, self.table.name(), shown);
         }

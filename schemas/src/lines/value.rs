@@ -86,6 +86,22 @@ pub enum Shown {
     InTables,
     /// JSON and CSV alone.
     InData,
+    /// None: it only tells the order of rows.
+    Nowhere,
+}
+
+impl Shown {
+    /// Whether tables have it.
+    #[must_use]
+    pub fn in_tables(self) -> bool {
+        matches!(self, Shown::Everywhere | Shown::InTables)
+    }
+
+    /// Whether JSON and CSV have it.
+    #[must_use]
+    pub fn in_data(self) -> bool {
+        matches!(self, Shown::Everywhere | Shown::InData)
+    }
 }
 
 /// What a report says about one of its columns.
@@ -129,6 +145,12 @@ impl Column {
         Column { shown: Shown::InData, ..self }
     }
 
+    /// The column, only to tell the order of rows by.
+    #[must_use]
+    pub fn hidden(self) -> Column {
+        Column { shown: Shown::Nowhere, ..self }
+    }
+
     /// A column of the recording as it is; its header is its name.
     #[must_use]
     pub fn recorded(column: &crate::Column) -> Column {
@@ -144,12 +166,6 @@ impl Column {
         };
         let list = column.ty == crate::Type::I64s;
         Column { right: number && !list, ..Column::new(column.name, column.name) }
-    }
-
-    /// Whether tables have it.
-    #[must_use]
-    pub fn in_tables(&self) -> bool {
-        self.shown != Shown::InData
     }
 
     /// Appends its cell to a line of a table, behind what the line has already.
