@@ -33,6 +33,9 @@ help:
 	@echo 'make book           build the book of docs/ into target/book; installs mdbook if it is missing'
 	@echo 'make lint           formatting, clippy, shellcheck'
 	@echo 'make install        install record and analyze with cargo'
+	@echo 'make manual         write man pages and completions of shells into target/manual'
+	@echo 'make deb            make a package for Debian and Ubuntu; needs cargo-deb'
+	@echo 'make package-test   make it and try it in a root of its own; needs debootstrap'
 
 # --- Packages ---
 
@@ -164,8 +167,27 @@ book:
 lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	shellcheck tests/install tests/demo tests/kernels/run tests/kernels/prepare tests/fuzz/run fixtures/make .ci/run
+	shellcheck tests/install tests/demo tests/kernels/run tests/kernels/prepare tests/fuzz/run tests/package fixtures/make .ci/run
 
 .PHONY: install
 install: packages
 	cargo install --locked --path .
+
+# --- Packages to give away ---
+
+# Written by the programs themselves, from the definition of their command lines.
+.PHONY: manual
+manual: packages
+	cargo build --release
+	rm -rf target/manual
+	target/release/record manual target/manual
+	target/release/analyze manual target/manual
+	sed 's|/usr/local/bin/record|/usr/bin/record|' docs/lookback.service > target/manual/lookback.service
+
+.PHONY: deb
+deb: manual
+	cargo deb --no-build --output target/lookback.deb
+
+.PHONY: package-test
+package-test: deb
+	tests/package target/lookback.deb

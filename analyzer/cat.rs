@@ -3,19 +3,12 @@
 use std::ops::ControlFlow;
 
 use anyhow::bail;
-use arrow::array::{
-    Array as _, AsArray as _, BooleanArray, Int16Array, Int32Array, Int64Array, ListArray,
-    StringArray,
-};
-use arrow::datatypes::Int64Type;
 use arrow::record_batch::RecordBatch;
 use clap::Args;
-use lookback_schemas::wire::{Loc, Words};
-use lookback_schemas::{Column, Kind, TableId, Type, cell};
+use lookback_schemas::Column;
+use lookback_schemas::lines::cells::{Cells, named};
 
 use crate::cli::{Source, WordsArgs};
-use crate::codes;
-use crate::processes::known;
 use crate::render::{self, Value};
 use crate::scope::ScopeArgs;
 use crate::timeline::{self, Selection};
@@ -99,93 +92,6 @@ pub fn run(args: &CatArgs, source: &Source) -> anyhow::Result<()> {
     }
     rows.end()?;
     output.finish()
-}
-
-/// The value, with its name if it is a code that has one.
-fn named(table: TableId, column: &Column, value: Value) -> Value {
-    let name = codes::names_of(table, column.name);
-    match (name, &value) {
-        (Some(name), Value::Int(code)) => match i32::try_from(*code) {
-            Ok(small) => Value::Named(*code, name(small)),
-            Err(_) => value,
-        },
-        (Some(_) | None, _) => value,
-    }
-}
-
-/// The cells of one column in a batch.
-pub(crate) enum Cells {
-    I16(Int16Array),
-    I32(Int32Array),
-    I64(Int64Array),
-    Bool(BooleanArray),
-    Text(StringArray),
-    Texts(ListArray),
-    I64s(ListArray),
-}
-
-impl Cells {
-    /// The column of the batch.
-    ///
-    /// # Errors
-    /// If the batch lacks it or has another type there.
-    pub(crate) fn of(batch: &RecordBatch, column: &Column) -> Result<Cells, String> {
-        let name = column.name;
-        Ok(match (column.ty, column.nullable) {
-            (Type::I16, false) => Cells::I16(cell::column::<i16>(batch, name)?),
-            (Type::I16, true) => Cells::I16(cell::column::<Option<i16>>(batch, name)?),
-            (Type::I32, false) => Cells::I32(cell::column::<i32>(batch, name)?),
-            (Type::I32, true) => Cells::I32(cell::column::<Option<i32>>(batch, name)?),
-            (Type::I64, false) => Cells::I64(cell::column::<i64>(batch, name)?),
-            (Type::I64, true) => Cells::I64(cell::column::<Option<i64>>(batch, name)?),
-            (Type::Bool, _) => Cells::Bool(cell::column::<Option<bool>>(batch, name)?),
-            (Type::Text, false) => Cells::Text(cell::column::<String>(batch, name)?),
-            (Type::Text, true) => Cells::Text(cell::column::<Option<String>>(batch, name)?),
-            (Type::Texts, _) => Cells::Texts(cell::column::<Option<Vec<String>>>(batch, name)?),
-            (Type::I64s, false) => Cells::I64s(cell::column::<Vec<i64>>(batch, name)?),
-            (Type::I64s, true) => Cells::I64s(cell::column::<Loc<Words>>(batch, name)?),
-        })
-    }
-
-    /// The number in the row; `None` if it is unknown, or the column does not hold numbers.
-    pub(crate) fn number(&self, row: usize) -> Option<i64> {
-        match self {
-            Cells::I16(cells) => known!(cells, row).map(i64::from),
-            Cells::I32(cells) => known!(cells, row).map(i64::from),
-            Cells::I64(cells) => known!(cells, row),
-            Cells::Bool(_) | Cells::Text(_) | Cells::Texts(_) | Cells::I64s(_) => None,
-        }
-    }
-
-    /// The value in the row, of a column of this kind.
-    pub(crate) fn value(&self, kind: Kind, row: usize) -> Value {
-        match self {
-            Cells::I16(_) | Cells::I32(_) | Cells::I64(_) => {
-                let Some(number) = self.number(row) else { return Value::Null };
-                match kind {
-                    Kind::Time => Value::Time(number),
-                    Kind::Duration => Value::Duration(number),
-                    Kind::Bytes => Value::Bytes(number),
-                    Kind::Address => Value::Hex(number),
-                    Kind::Count | Kind::Id | Kind::Code | Kind::Flag | Kind::Text(_) => {
-                        Value::Int(number)
-                    }
-                }
-            }
-            Cells::Bool(cells) => known!(cells, row).map_or(Value::Null, Value::Flag),
-            Cells::Text(cells) => Value::text(known!(cells, row)),
-            Cells::Texts(cells) => {
-                crate::lifetimes::texts(cells, row).map_or(Value::Null, Value::Texts)
-            }
-            Cells::I64s(cells) => numbers(cells, row).map_or(Value::Null, Value::Ints),
-        }
-    }
-}
-
-/// The numbers of a list column's cell; `None` if they are unknown.
-pub(crate) fn numbers(column: &ListArray, row: usize) -> Option<Vec<i64>> {
-    let numbers = column.is_valid(row).then(|| column.value(row))?;
-    Some(numbers.as_primitive_opt::<Int64Type>()?.values().to_vec())
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, ensure};
 use bytesize::ByteSize;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use lookback_schemas::TableId;
 use lookback_schemas::recording::Recording;
 use lookback_schemas::suggest::did_you_mean;
@@ -22,9 +22,9 @@ use crate::scope::{Scope, ScopeArgs, UnknownCgroup};
 use crate::tally::Sum;
 use crate::window::{Span, Window, WindowArgs};
 use crate::{
-    bundle, cat, check, commands, diff, flamegraph, gc, histogram, info, irqs, lsm, memleak,
-    offcpu, opens, probes, processes, redact, repair, runqlat, signals, spans, symbolize, syscalls,
-    tcp, unlinks, views,
+    bundle, cat, check, commands, diff, flamegraph, gc, histogram, info, irqs, lsm, manual,
+    memleak, offcpu, opens, probes, processes, redact, repair, runqlat, signals, spans, symbolize,
+    syscalls, tcp, unlinks, views,
 };
 
 /// Answer questions from a recording: on any machine, without privileges
@@ -125,6 +125,13 @@ pub enum Command {
     /// Pack a recording with the binaries of its frames, for another machine
     #[command(after_help = bundle::EXAMPLE)]
     Bundle(bundle::BundleArgs),
+    /// Write man pages, and completions for bash, zsh and fish
+    #[command(hide = true, after_help = "Example:\n  analyze manual target/manual")]
+    Manual {
+        /// Where to
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
 }
 
 /// Which recordings to read, and which part of their time.
@@ -394,6 +401,7 @@ impl Command {
             Command::Symbolize(args) => symbolize::run(args)?,
             Command::Bundle(args) => bundle::run(args)?,
             Command::Diff(args) => return diff::run(args),
+            Command::Manual { directory } => manual::write(Cli::command(), directory)?,
         }
         Ok(ExitCode::SUCCESS)
     }

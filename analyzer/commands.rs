@@ -3,12 +3,12 @@
 use arrow::array::Array as _;
 use clap::Args;
 use lookback_schemas::TableId;
+use lookback_schemas::lines;
 use lookback_schemas::tables::Readline;
 
 use crate::cli::{Source, SourceArgs};
 use crate::losses::{late, unrecorded};
 use crate::processes::known;
-use crate::render::{Column, Value};
 use crate::scope::ScopeArgs;
 use crate::timeline;
 
@@ -34,9 +34,6 @@ pub struct CommandsArgs {
 /// The tracer that writes the table.
 const TRACER: &str = "readline";
 
-/// What a table shows behind a line that was longer than what was kept of it.
-const CUT: &str = " … [cut]";
-
 /// Prints the report.
 ///
 /// # Errors
@@ -49,34 +46,15 @@ pub fn run(args: &CommandsArgs, source: &Source) -> anyhow::Result<()> {
     let unknown = unrecorded(&source.recording, TableId::Readline, how)?;
     let late = late(&source.recording, TRACER);
     output.notes(&unknown.into_iter().chain(late).collect::<Vec<_>>())?;
-    let mut out = output.events(vec![
-        Column::new("ts", "TIME").wide(12),
-        Column::new("pid", "PID").wide(7),
-        Column::new("uid", "UID").wide(5),
-        Column::new("comm", "COMM").wide(8),
-        Column::table("COMMAND"),
-        Column::data("line"),
-        Column::data("cut"),
-    ]);
+    let mut out = output.events(lines::readline::columns());
     let range = &source.window.range;
     timeline::rows::<Readline>(&source.recording, range, &scope, |rows, row| {
-        let (line, cut) = (known!(rows.line, row), rows.cut.value(row));
+        let line = known!(rows.line, row);
         if args.grep.as_ref().is_some_and(|text| !line.unwrap_or_default().contains(text.as_str()))
         {
             return Ok(());
         }
-        let shown = line.map(|line| if cut { format!("{line}{CUT}") } else { line.to_owned() });
-        // A uid is an unsigned number whose bits the table keeps in a signed one.
-        let uid = rows.uid.value(row).cast_unsigned();
-        out.row(&[
-            Value::Clock(rows.ts.value(row)),
-            Value::Int(i64::from(rows.pid.value(row))),
-            Value::Int(i64::from(uid)),
-            Value::text(known!(rows.comm, row)),
-            shown.map_or(Value::Null, Value::Text),
-            Value::text(line),
-            Value::Flag(cut),
-        ])
+        out.row(&lines::readline::values(rows, row))
     })?;
     out.end()?;
     output.finish()

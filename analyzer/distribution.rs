@@ -453,7 +453,7 @@ impl Report {
         let mut places: BTreeMap<String, usize> = BTreeMap::new();
         for mut group in groups {
             for (column, key) in std::iter::zip(&self.keys, &mut group.keys) {
-                if column.role() == Role::Identity {
+                if column.role == Role::Identity {
                     *key = Value::Null;
                 }
             }

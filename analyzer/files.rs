@@ -8,6 +8,8 @@ use std::borrow::Cow;
 
 use clap::{Args, ValueEnum};
 
+pub use lookback_schemas::lines::path::Path;
+
 use crate::cli::Source;
 use crate::hosts::Reach;
 use crate::render::{Column, Output, Value};
@@ -37,31 +39,7 @@ impl PathArgs {
     /// The path as it is to be shown.
     #[must_use]
     pub fn show<'a>(&self, path: Path<'a>) -> Option<Cow<'a, str>> {
-        if self.full { path.joined() } else { path.given.map(Cow::Borrowed) }
-    }
-}
-
-/// A path as a row has it.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Path<'a> {
-    /// As it was given; `None` where it could not be read.
-    pub given: Option<&'a str>,
-    /// The directory that it begins at, where it is relative and that is known.
-    pub dir: Option<&'a str>,
-}
-
-impl<'a> Path<'a> {
-    /// The path from the root on, as far as that is known.
-    #[must_use]
-    pub fn joined(self) -> Option<Cow<'a, str>> {
-        let given = self.given?;
-        match self.dir {
-            Some(dir) if given.is_empty() => Some(Cow::Borrowed(dir)),
-            Some(dir) if !given.starts_with('/') => {
-                Some(Cow::Owned(format!("{}/{given}", dir.trim_end_matches('/'))))
-            }
-            Some(_) | None => Some(Cow::Borrowed(given)),
-        }
+        path.shown(self.full)
     }
 }
 

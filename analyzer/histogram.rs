@@ -7,9 +7,9 @@ use anyhow::{Context as _, bail};
 use arrow::array::Array as _;
 use arrow::record_batch::RecordBatch;
 use clap::Args;
+use lookback_schemas::lines::cells::Cells;
 use lookback_schemas::{Column, Error, Kind, TableId, Type};
 
-use crate::cat::Cells;
 use crate::cli::{Source, WordsArgs};
 use crate::distribution::{Group, Report, Scale, Unit, Values};
 use crate::hosts::Reach;

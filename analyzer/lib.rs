@@ -13,6 +13,7 @@
 //! - [`views`] prints SQL with which other programs read recordings;
 //! - [`redact`] copies a recording without what tells of people;
 //! - [`repair`] makes a killed recording readable for other programs;
+//! - [`manual`] writes man pages and completions;
 //! - [`symbolize`] names frames later and elsewhere, with what [`bundle`] packs.
 //!
 //! Each is written for one recording; [`hosts`] makes one report of several. They share how a recording is narrowed down ([`window`] in time, [`scope`] to processes), how
@@ -31,7 +32,6 @@ pub mod bundle;
 pub mod cat;
 pub mod check;
 pub mod cli;
-pub mod codes;
 pub mod commands;
 pub mod diff;
 pub mod distribution;
@@ -47,6 +47,7 @@ pub mod irqs;
 pub mod lifetimes;
 pub mod losses;
 pub mod lsm;
+pub mod manual;
 pub mod mapped;
 pub mod memleak;
 pub mod memory;
@@ -74,6 +75,8 @@ pub mod unlinks;
 pub mod views;
 pub mod waits;
 pub mod window;
+
+pub use lookback_schemas::lines::codes;
 
 #[cfg(test)]
 mod hostile;

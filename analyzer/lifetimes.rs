@@ -10,7 +10,9 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
 
-use arrow::array::{Array as _, AsArray as _, Int32Array, Int64Array, ListArray, StringArray};
+use arrow::array::{Array as _, Int32Array, Int64Array, StringArray};
+use lookback_schemas::lines::cells::texts;
+use lookback_schemas::lines::exec::argv_cut;
 use lookback_schemas::recording::{ALL_TIME, Recording};
 use lookback_schemas::tables::{Cgroup, Exec, Exit, Fork, Process};
 use lookback_schemas::{Error, Table, cell::View as _};
@@ -414,24 +416,6 @@ fn some64(column: &Int64Array, row: usize) -> Option<i64> {
 
 fn text(column: &StringArray, row: usize) -> Option<String> {
     column.is_valid(row).then(|| column.value(row).to_owned())
-}
-
-/// The texts of a list column's cell.
-#[must_use]
-pub fn texts(column: &ListArray, row: usize) -> Option<Vec<String>> {
-    if column.is_null(row) {
-        return None;
-    }
-    let texts = column.value(row);
-    let texts = texts.as_string_opt::<i32>()?;
-    Some(texts.iter().map(|text| text.unwrap_or_default().to_owned()).collect())
-}
-
-/// Whether `argv`, of which there were `bytes` in all, holds less than that. What is recorded is at
-/// most 4,096 bytes.
-#[must_use]
-pub fn argv_cut(bytes: Option<i32>) -> bool {
-    bytes.is_some_and(|bytes| bytes > 4096)
 }
 
 type Events = Vec<(i32, i64, Event)>;

@@ -6,6 +6,7 @@
 use arrow::array::Array as _;
 use clap::{Args, ValueEnum};
 use lookback_schemas::TableId;
+use lookback_schemas::lines;
 use lookback_schemas::tables::Lsmconnect;
 
 use crate::cli::{Source, SourceArgs};
@@ -114,44 +115,13 @@ pub fn run(args: &LsmArgs, source: &Source) -> anyhow::Result<()> {
 }
 
 fn list(args: &LsmArgs, source: &Source, scope: &Scope, output: &mut Output) -> anyhow::Result<()> {
-    let mut out = output.events(vec![
-        Column::new("ts", "TIME").wide(12),
-        Column::new("pid", "PID").right().wide(7),
-        Column::new("comm", "COMM").wide(16),
-        Column::new("uid", "UID").right().wide(5),
-        Column::new("family", "FAMILY").wide(6),
-        Column::new("kind", "KIND").wide(6),
-        Column::new("addr", "ADDRESS").wide(15),
-        Column::new("port", "PORT").right().wide(5),
-        Column::new("verdict", "VERDICT").wide(7),
-        Column::data("denied"),
-        Column::data("tid"),
-    ]);
+    let mut out = output.events(lines::lsmconnect::columns());
     timeline::rows::<Lsmconnect>(&source.recording, &source.window.range, scope, |rows, row| {
         let verdict = rows.verdict.value(row);
         if args.denied && verdict == 0 {
             return Ok(());
         }
-        let (family, kind) = (rows.family.value(row), rows.kind.value(row));
-        out.row(&[
-            Value::Clock(rows.ts.value(row)),
-            Value::Int(i64::from(rows.pid.value(row))),
-            Value::text(known!(rows.comm, row)),
-            Value::Int(i64::from(rows.uid.value(row))),
-            Value::Named(i64::from(family), codes::address_family(family)),
-            Value::Named(i64::from(kind), codes::socket_kind(kind)),
-            Value::text(known!(rows.addr, row)),
-            Value::int(known!(rows.port, row)),
-            Value::Named(
-                i64::from(verdict),
-                match verdict {
-                    0 => "allowed".into(),
-                    verdict => codes::call_result(verdict),
-                },
-            ),
-            Value::Flag(rows.denied.value(row)),
-            Value::Int(i64::from(rows.tid.value(row))),
-        ])
+        out.row(&lines::lsmconnect::values(rows, row))
     })?;
     out.end()
 }

@@ -6,14 +6,14 @@
 use arrow::array::Array as _;
 use clap::Args;
 use lookback_schemas::TableId;
-use lookback_schemas::tables::{Open, open};
+use lookback_schemas::lines;
+use lookback_schemas::tables::Open;
 
 use crate::cli::{Source, SourceArgs};
-use crate::codes;
 use crate::files::{By, Path, PathArgs, Sums};
 use crate::hosts::by::{Grouping, host_or_one};
 use crate::processes::known;
-use crate::render::{Column, Output, Value};
+use crate::render::Output;
 use crate::scope::{Scope, ScopeArgs};
 use crate::tally::{Calls, Groups, Key, Named, Selection, ThreadsArgs, add_name, projection};
 use crate::timeline;
@@ -93,10 +93,6 @@ pub fn run(args: &OpensArgs, source: &Source) -> anyhow::Result<()> {
     output.finish()
 }
 
-fn path_of(rows: &open::Columns, row: usize) -> Path<'_> {
-    Path { given: known!(rows.path, row), dir: known!(rows.dir, row) }
-}
-
 /// bcc's opensnoop.
 fn list(
     args: &OpensArgs,
@@ -104,53 +100,16 @@ fn list(
     scope: &Scope,
     output: &mut Output,
 ) -> anyhow::Result<()> {
-    let extended = |column: Column| if args.extended { column } else { column.in_data() };
-    let mut out = output.events(vec![
-        Column::new("ts", "TIME").wide(12),
-        Column::new("pid", "PID").wide(7),
-        Column::new("comm", "COMM").wide(16),
-        Column::table("FD").right().wide(3),
-        Column::table("ERR").wide(6),
-        extended(Column::new("flags", "FLAGS").wide(8)),
-        extended(Column::new("mode", "MODE").wide(4)),
-        Column::table("PATH"),
-        Column::data("result"),
-        Column::data("path"),
-        Column::data("dir"),
-        Column::data("duration"),
-        Column::data("tid"),
-        Column::data("uid"),
-    ]);
+    let mut out = output.events(lines::open::columns(args.extended));
     timeline::rows::<Open>(&source.recording, &source.window.range, scope, |rows, row| {
         let (result, duration) = (rows.result.value(row), rows.duration.value(row));
-        let path = path_of(rows, row);
+        let path = lines::open::path(rows, row);
         if !args.admits(result, duration, path) {
             return Ok(());
         }
-        let mode = known!(rows.mode, row);
-        out.row(&[
-            Value::Clock(rows.ts.value(row)),
-            Value::Int(i64::from(rows.pid.value(row))),
-            Value::text(known!(rows.comm, row)),
-            Value::Int(i64::from(result.max(-1))),
-            Value::Text(codes::error_of(result)),
-            octal(rows.flags.value(row), 8),
-            mode.map_or(Value::Null, |mode| octal(mode, 4)),
-            Value::text(args.paths.show(path).as_deref()),
-            Value::Int(i64::from(result)),
-            Value::text(path.given),
-            Value::text(path.dir),
-            Value::Duration(duration),
-            Value::Int(i64::from(rows.tid.value(row))),
-            Value::Int(i64::from(rows.uid.value(row))),
-        ])
+        out.row(&lines::open::values(rows, row, args.paths.full))
     })?;
     out.end()
-}
-
-/// The bits as opensnoop prints them.
-fn octal(bits: i32, width: usize) -> Value {
-    Value::Named(i64::from(bits), format!("{bits:0width$o}").into())
 }
 
 fn sums(args: &OpensArgs, by: By, source: &Source, scope: &Scope) -> anyhow::Result<Sums> {

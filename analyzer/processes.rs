@@ -10,12 +10,13 @@ use std::collections::HashMap;
 use arrow::array::Array as _;
 use clap::Args;
 use lookback_schemas::TableId;
+use lookback_schemas::lines::exec::{self, arguments};
+use lookback_schemas::lines::exit::{self, status};
 use lookback_schemas::recording::ALL_TIME;
-use lookback_schemas::tables::{Exec, Exit, exec, exit};
+use lookback_schemas::tables::{Exec, Exit};
 
 use crate::cli::{Source, SourceArgs};
-use crate::codes;
-use crate::lifetimes::{Cgroups, Detail, Lifetime, Lifetimes, argv_cut, container, texts};
+use crate::lifetimes::{Cgroups, Detail, Lifetime, Lifetimes, container};
 use crate::render::{Column, Format, Output, Value};
 use crate::scope::{Scope, ScopeArgs, Subject};
 use crate::timeline;
@@ -261,133 +262,24 @@ fn lifetime_row(lifetime: &Lifetime, cgroups: &Cgroups, text: bool, drawn: &str)
     ]
 }
 
-/// Arguments as one text; `...` stands for those that were not recorded.
-fn arguments(argv: &[String], cut: bool) -> String {
-    let mut text = argv.join(" ");
-    if cut {
-        text.push_str("...");
-    }
-    text
-}
-
-/// How a process ended, in exitsnoop's words.
-fn status(code: Option<i32>, signal: Option<i32>, core: bool) -> String {
-    match (code, signal) {
-        (_, Some(signal)) => {
-            let dumped = if core { ", core dumped" } else { "" };
-            format!("signal {signal} ({}){dumped}", codes::signal(signal))
-        }
-        (Some(0), None) => "0".to_owned(),
-        (Some(code), None) => format!("code {code}"),
-        (None, None) => "-".to_owned(),
-    }
-}
-
-fn exec_arguments(rows: &exec::Columns, row: usize) -> Value {
-    let bytes = rows.argv_bytes.is_valid(row).then(|| rows.argv_bytes.value(row));
-    match texts(&rows.argv, row) {
-        Some(argv) => Value::Text(arguments(&argv, argv_cut(bytes))),
-        None if rows.filename.is_valid(row) => Value::Text(rows.filename.value(row).to_owned()),
-        None => Value::Null,
-    }
-}
-
-/// A nullable column's value.
-macro_rules! known {
-    ($column:expr, $row:expr) => {
-        $column.is_valid($row).then(|| $column.value($row))
-    };
-}
-pub(crate) use known;
+pub(crate) use lookback_schemas::known;
 
 /// bcc's execsnoop.
 fn execs(source: &Source, scope: &Scope, output: &mut Output) -> anyhow::Result<()> {
-    let mut out = output.events(vec![
-        Column::new("ts", "TIME").wide(12),
-        Column::new("comm", "PCOMM").wide(16),
-        Column::new("pid", "PID").wide(7),
-        Column::new("ppid", "PPID").wide(7),
-        Column::table("RET").right().wide(3),
-        Column::table("ARGS"),
-        Column::data("uid"),
-        Column::data("caller_tid"),
-        Column::data("cgroup"),
-        Column::data("filename"),
-        Column::data("cwd"),
-        Column::data("argv"),
-        Column::data("argv_bytes"),
-    ]);
+    let mut out = output.events(exec::columns());
     timeline::rows::<Exec>(&source.recording, &source.window.range, scope, |rows, row| {
-        out.row(&[
-            Value::Clock(rows.ts.value(row)),
-            Value::text(known!(rows.comm, row)),
-            Value::Int(i64::from(rows.pid.value(row))),
-            Value::Int(i64::from(rows.ppid.value(row))),
-            Value::Int(0),
-            exec_arguments(rows, row),
-            Value::Int(i64::from(rows.uid.value(row))),
-            Value::Int(i64::from(rows.caller_tid.value(row))),
-            Value::int(known!(rows.cgroup, row)),
-            Value::text(known!(rows.filename, row)),
-            Value::text(known!(rows.cwd, row)),
-            texts(&rows.argv, row).map_or(Value::Null, Value::Texts),
-            Value::int(known!(rows.argv_bytes, row)),
-        ])
+        out.row(&exec::values(rows, row))
     })?;
     out.end()
 }
 
 /// bcc's exitsnoop.
 fn exits(source: &Source, scope: &Scope, output: &mut Output) -> anyhow::Result<()> {
-    let mut out = output.events(vec![
-        Column::new("ts", "TIME").wide(12),
-        Column::new("comm", "PCOMM").wide(16),
-        Column::new("pid", "PID").wide(7),
-        Column::new("ppid", "PPID").wide(7),
-        Column::new("tid", "TID").wide(7),
-        Column::new("duration", "AGE(s)").wide(7),
-        Column::table("EXIT_CODE"),
-        Column::data("code"),
-        Column::data("signal"),
-        Column::data("core"),
-        Column::data("process_ended"),
-        Column::data("uid"),
-        Column::data("start"),
-        Column::data("user"),
-        Column::data("system"),
-        Column::data("max_rss"),
-        Column::data("minor_faults"),
-        Column::data("major_faults"),
-        Column::data("cgroup"),
-    ]);
+    let mut out = output.events(exit::columns());
     timeline::rows::<Exit>(&source.recording, &source.window.range, scope, |rows, row| {
-        out.row(&[
-            Value::Clock(rows.ts.value(row)),
-            Value::text(known!(rows.comm, row)),
-            Value::Int(i64::from(rows.pid.value(row))),
-            Value::Int(i64::from(rows.ppid.value(row))),
-            Value::Int(i64::from(rows.tid.value(row))),
-            Value::Seconds(rows.duration.value(row)),
-            Value::Text(exit_status(rows, row)),
-            Value::int(known!(rows.code, row)),
-            Value::int(known!(rows.signal, row)),
-            Value::Flag(rows.core.value(row)),
-            Value::Flag(rows.process_ended.value(row)),
-            Value::Int(i64::from(rows.uid.value(row))),
-            Value::Time(rows.start.value(row)),
-            Value::Duration(rows.user.value(row)),
-            Value::Duration(rows.system.value(row)),
-            Value::int(known!(rows.max_rss, row)),
-            Value::Int(rows.minor_faults.value(row)),
-            Value::Int(rows.major_faults.value(row)),
-            Value::int(known!(rows.cgroup, row)),
-        ])
+        out.row(&exit::values(rows, row))
     })?;
     out.end()
-}
-
-fn exit_status(rows: &exit::Columns, row: usize) -> String {
-    status(known!(rows.code, row), known!(rows.signal, row), rows.core.value(row))
 }
 
 /// libbpf-bootstrap's `bootstrap`: execs and exits of processes. The duration runs from the exec,

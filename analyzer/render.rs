@@ -10,8 +10,6 @@
 
 mod captured;
 mod pager;
-mod role;
-mod text;
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -24,12 +22,16 @@ use jiff::tz::TimeZone;
 
 use crate::hosts::part::{Order, Part, Said};
 use crate::losses::Heading;
+use lookback_schemas::lines::text::{join, steers};
+use lookback_schemas::lines::value::Spelling;
 use pager::Pager;
-use text::{join, steers, zoned};
 
 pub use captured::{Capture, Captured};
-pub use role::Role;
-pub use text::{duration, escaped, moment, real, short_moment, size, spoken, thousands, utc};
+pub use lookback_schemas::lines::role::Role;
+pub use lookback_schemas::lines::text::{
+    duration, escaped, moment, real, short_moment, size, spoken, thousands, utc,
+};
+pub use lookback_schemas::lines::value::{Column, Value};
 
 /// How rows are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -87,199 +89,15 @@ pub struct OutputArgs {
     pub capture: Option<Capture>,
 }
 
-/// One value of a row.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Value {
-    /// Unknown: `-` in a table, null in JSON, nothing in CSV.
-    Null,
-    /// A number.
-    Int(i64),
-    /// A number with a fraction. NaN and the infinities are unknown.
-    Real(f64),
-    /// Text.
-    Text(String),
-    /// A list of texts, such as arguments. Joined by spaces in a table.
-    Texts(Vec<String>),
-    /// A list of numbers.
-    Ints(Vec<i64>),
-    /// A length of time in nanoseconds.
-    Duration(i64),
-    /// A length of time in nanoseconds, which a table shows as seconds with two digits.
-    Seconds(i64),
-    /// A length of time in nanoseconds, which a table shows as milliseconds with three digits.
-    Millis(i64),
-    /// A length of time in nanoseconds, which a table shows as microseconds with three digits.
-    Micros(i64),
-    /// A moment in nanoseconds since the Unix epoch, which a table shows in full.
-    Time(i64),
-    /// The same, which a table shows as the time of day where the day is the recording's first.
-    Clock(i64),
-    /// A size in bytes.
-    Bytes(i64),
-    /// A size in bytes, which a table shows as whole KiB.
-    Kibibytes(i64),
-    /// Yes or no.
-    Flag(bool),
-    /// The bits of an unsigned machine address.
-    Hex(i64),
-    /// A number that a table shows by its name.
-    Named(i64, Cow<'static, str>),
-}
-
-impl Value {
-    /// The text, or unknown.
-    #[must_use]
-    pub fn text(text: Option<&str>) -> Value {
-        text.map_or(Value::Null, |text| Value::Text(text.to_owned()))
-    }
-
-    /// A count, as far as 63 bits hold it.
-    #[must_use]
-    pub fn count(count: u64) -> Value {
-        Value::Int(i64::try_from(count).unwrap_or(i64::MAX))
-    }
-
-    /// `part` of `whole` in percent, with two digits; unknown if the whole is, or is nothing.
-    #[must_use]
-    pub fn percent(part: i64, whole: Option<i64>) -> Value {
-        match whole {
-            Some(whole @ 1..) => {
-                Value::Real((part as f64 / whole as f64 * 10_000.0).round() / 100.0)
-            }
-            Some(_) | None => Value::Null,
-        }
-    }
-
-    /// The number, or unknown.
-    #[must_use]
-    pub fn int<N: Into<i64>>(number: Option<N>) -> Value {
-        number.map_or(Value::Null, |number| Value::Int(number.into()))
-    }
-}
-
-/// Which formats have a column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shown {
-    Everywhere,
-    InTables,
-    InData,
-    Nowhere,
-}
-
-impl Shown {
-    fn in_tables(self) -> bool {
-        matches!(self, Shown::Everywhere | Shown::InTables)
-    }
-
-    fn in_data(self) -> bool {
-        matches!(self, Shown::Everywhere | Shown::InData)
-    }
-}
-
-/// What a report says about one of its columns.
-#[derive(Clone, Debug)]
-pub struct Column {
-    name: &'static str,
-    header: Cow<'static, str>,
-    width: usize,
-    right: bool,
-    shown: Shown,
-    role: Role,
-}
-
-impl Column {
-    /// A column that is called `name` in JSON and CSV and `header` in tables, aligned left.
-    #[must_use]
-    pub fn new(name: &'static str, header: &'static str) -> Column {
-        let shown = Shown::Everywhere;
-        let role = Role::of(name);
-        Column { name, header: Cow::Borrowed(header), width: 0, right: false, shown, role }
-    }
-
-    /// A column that only JSON and CSV have.
-    #[must_use]
-    pub fn data(name: &'static str) -> Column {
-        Column { shown: Shown::InData, ..Column::new(name, "") }
-    }
-
-    /// A column that only tables have, for what the data says in other columns.
-    #[must_use]
-    pub fn table(header: &'static str) -> Column {
-        Column { shown: Shown::InTables, ..Column::new("", header) }
-    }
-
-    /// The column, only in JSON and CSV.
-    #[must_use]
-    pub fn in_data(self) -> Column {
-        Column { shown: Shown::InData, ..self }
-    }
-
-    /// The column, only to tell the order of rows by.
-    #[must_use]
-    pub fn hidden(self) -> Column {
-        Column { shown: Shown::Nowhere, ..self }
-    }
-
-    /// A column of the recording as it is; its header is its name.
-    #[must_use]
-    pub fn recorded(column: &lookback_schemas::Column) -> Column {
-        let number = match column.kind {
-            lookback_schemas::Kind::Duration
-            | lookback_schemas::Kind::Bytes
-            | lookback_schemas::Kind::Count
-            | lookback_schemas::Kind::Id
-            | lookback_schemas::Kind::Code => true,
-            lookback_schemas::Kind::Time
-            | lookback_schemas::Kind::Address
-            | lookback_schemas::Kind::Flag
-            | lookback_schemas::Kind::Text(_) => false,
-        };
-        let list = column.ty == lookback_schemas::Type::I64s;
-        Column { right: number && !list, ..Column::new(column.name, column.name) }
-    }
-
-    /// At least this wide in tables.
-    #[must_use]
-    pub fn wide(self, width: usize) -> Column {
-        Column { width, ..self }
-    }
-
-    /// Aligned right in tables.
-    #[must_use]
-    pub fn right(self) -> Column {
-        Column { right: true, ..self }
-    }
-
-    /// Of what there is at an instant, whatever its name means elsewhere.
-    #[must_use]
-    pub fn level(self) -> Column {
-        Column { role: Role::Level, ..self }
-    }
-
-    /// What it is called in JSON and CSV; nothing if only tables have it.
-    #[must_use]
-    pub fn name(&self) -> Option<&'static str> {
-        (self.shown != Shown::InTables).then_some(self.name)
-    }
-
-    /// What its values are to a comparison.
-    #[must_use]
-    pub fn role(&self) -> Role {
-        self.role
-    }
-}
-
 /// Where the output goes, opened.
 pub struct Output {
     sink: BufWriter<Named>,
     format: Format,
-    zone: TimeZone,
+    spelling: Spelling,
     colour: bool,
     terminal: bool,
     /// How wide tables may be.
     width: Option<usize>,
-    /// Start of the recording: times of day without a date are of this day.
-    start: i64,
     /// Of a report on one of several recordings: what takes it all.
     part: Option<Part>,
     /// Takes the report instead.
@@ -352,24 +170,25 @@ impl Output {
         let width = (terminal && !args.wide).then(terminal_size::terminal_size).flatten();
         // A terminal that does not tell has none.
         let width = width.map(|(width, _)| usize::from(width.0)).filter(|width| *width > 0);
-        let zone = args.tz.zone();
-        Ok(Output { zone, colour: terminal && !no_colour, terminal, width, ..output })
+        output.spelling.zone = args.tz.zone();
+        Ok(Output { colour: terminal && !no_colour, terminal, width, ..output })
     }
 
     /// The output of a report on one of several recordings: it goes to the report on all.
     pub(crate) fn of_part(args: &OutputArgs, part: Part) -> Output {
-        let output = Output::to(Box::new(io::sink()), args.format, 0);
-        Output { zone: args.tz.zone(), part: Some(part), ..output }
+        let mut output = Output::to(Box::new(io::sink()), args.format, 0);
+        output.spelling.zone = args.tz.zone();
+        Output { part: Some(part), ..output }
     }
 
     /// An output that goes into `inner`, which is no terminal; times in UTC.
     #[must_use]
     pub fn to(inner: Box<dyn Write>, format: Format, start: i64) -> Output {
         let sink = BufWriter::with_capacity(64 << 10, Named { name: String::new(), inner });
+        let spelling = Spelling { zone: TimeZone::UTC, start };
         let (colour, terminal) = (false, false);
         let (width, part, capture) = (None, None, None);
-        let zone = TimeZone::UTC;
-        Output { sink, format, zone, colour, terminal, width, start, part, capture }
+        Output { sink, format, spelling, colour, terminal, width, part, capture }
     }
 
     /// The format that was asked for.
@@ -509,39 +328,7 @@ impl Output {
     #[must_use]
     pub fn moment(&self, ns: i64, digits: u8) -> String {
         let ns = self.part.as_ref().map_or(ns, |part| part.shared(ns));
-        moment(ns, digits, &self.zone)
-    }
-
-    fn clock(&self, ns: i64) -> String {
-        let (time, start) = (zoned(ns, &self.zone), zoned(self.start, &self.zone));
-        if time.date() == start.date() {
-            time.strftime("%H:%M:%S%.3f").to_string()
-        } else {
-            self.moment(ns, 0)
-        }
-    }
-
-    fn cell(&self, value: &Value) -> String {
-        match value {
-            Value::Null => "-".to_owned(),
-            Value::Int(number) => number.to_string(),
-            Value::Real(number) => real(*number).unwrap_or_else(|| "-".to_owned()),
-            Value::Text(text) => escaped(text).into_owned(),
-            Value::Texts(texts) => escaped(&texts.join(" ")).into_owned(),
-            Value::Ints(numbers) => join(numbers, " "),
-            Value::Duration(ns) => duration(*ns),
-            Value::Seconds(ns) => format!("{:.2}", *ns as f64 / 1e9),
-            Value::Millis(ns) => format!("{:.3}", *ns as f64 / 1e6),
-            Value::Micros(ns) => format!("{:.3}", *ns as f64 / 1e3),
-            Value::Time(ns) => self.moment(*ns, 9),
-            Value::Clock(ns) => self.clock(*ns),
-            Value::Bytes(bytes) => size(*bytes),
-            Value::Kibibytes(bytes) => (bytes / 1024).to_string(),
-            Value::Flag(true) => "yes".to_owned(),
-            Value::Flag(false) => "no".to_owned(),
-            Value::Hex(address) => format!("{address:#x}"),
-            Value::Named(_, name) => name.to_string(),
-        }
+        moment(ns, digits, &self.spelling.zone)
     }
 }
 
@@ -621,7 +408,7 @@ impl Rows<'_> {
             Format::Table => {
                 let cells = std::iter::zip(&self.columns, values)
                     .filter(|(column, _)| column.shown.in_tables())
-                    .map(|(_, value)| self.output.cell(value))
+                    .map(|(_, value)| self.output.spelling.cell(value))
                     .collect::<Vec<_>>();
                 if self.state == State::Flowing {
                     return self.table_line(&cells);
@@ -717,7 +504,7 @@ impl Rows<'_> {
     fn fit(&mut self) {
         let Some(most) = self.output.width else { return };
         let mut shown: Vec<&mut Column> =
-            self.columns.iter_mut().filter(|column| column.shown != Shown::InData).collect();
+            self.columns.iter_mut().filter(|column| column.shown.in_tables()).collect();
         let line = shown.iter().map(|column| column.width + 1).sum::<usize>().saturating_sub(1);
         let Some(place) = shown.iter().rposition(|column| !column.right) else { return };
         if line > most {
@@ -732,18 +519,11 @@ impl Rows<'_> {
         self.line.clear();
         let shown = self.columns.iter().filter(|column| column.shown.in_tables());
         for (place, (column, cell)) in std::iter::zip(shown, cells).enumerate() {
-            if place > 0 {
-                self.line.push(' ');
-            }
-            let width = column.width;
             let cell = match self.cut {
                 Some((cut, most)) if cut == place => shortened(cell, most),
                 Some(_) | None => Cow::Borrowed(cell.as_str()),
             };
-            let _ = match column.right {
-                true => write!(self.line, "{cell:>width$}"),
-                false => write!(self.line, "{cell:<width$}"),
-            };
+            column.put(&cell, &mut self.line);
         }
         self.line.truncate(self.line.trim_end_matches(' ').len());
         self.line.push('\n');

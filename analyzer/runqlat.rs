@@ -9,10 +9,10 @@ use anyhow::Context as _;
 use arrow::array::Array as _;
 use clap::{Args, ValueEnum};
 use lookback_schemas::TableId;
+use lookback_schemas::lines;
 use lookback_schemas::tables::Runq;
 
 use crate::cli::{Source, SourceArgs};
-use crate::codes;
 use crate::distribution::{Group, Report, Scale, Values};
 use crate::hosts::Reach;
 use crate::hosts::by::{Grouping, host_or_one};
@@ -241,45 +241,13 @@ fn list(
     scope: &Scope,
     output: &mut Output,
 ) -> anyhow::Result<()> {
-    let mut out = output.events(vec![
-        Column::new("ts", "TIME").wide(12),
-        Column::new("comm", "COMM").wide(16),
-        Column::data("pid"),
-        Column::new("tid", "TID").right().wide(7),
-        Column::new("wait", "LAT(us)").right().wide(12),
-        Column::new("cause", "CAUSE").wide(9),
-        Column::new("prev_comm", "PREVCOMM").wide(16),
-        Column::data("prev_pid"),
-        Column::new("prev_tid", "PREVTID").right().wide(7),
-        Column::data("cpu"),
-        Column::data("prio"),
-        Column::data("uid"),
-        Column::data("pid_ns"),
-        Column::data("cgroup"),
-    ]);
+    let mut out = output.events(lines::runq::columns());
     timeline::rows::<Runq>(&source.recording, &source.window.range, scope, |rows, row| {
         let (wait, cause) = (rows.wait.value(row), rows.cause.value(row));
         if !args.admits(wait, cause) {
             return Ok(());
         }
-        let number = |number: i32| Value::Int(i64::from(number));
-        let prev = rows.prev_pid.value(row);
-        out.row(&[
-            Value::Clock(rows.ts.value(row)),
-            Value::text(known!(rows.comm, row)),
-            number(rows.pid.value(row)),
-            number(rows.tid.value(row)),
-            Value::Micros(wait),
-            Value::Named(i64::from(cause), codes::wait_cause(cause)),
-            Value::text(if prev == 0 { Some(IDLE) } else { known!(rows.prev_comm, row) }),
-            number(prev),
-            number(rows.prev_tid.value(row)),
-            number(rows.cpu.value(row)),
-            number(rows.prio.value(row)),
-            number(rows.uid.value(row)),
-            Value::int(known!(rows.pid_ns, row)),
-            Value::int(known!(rows.cgroup, row)),
-        ])
+        out.row(&lines::runq::values(rows, row))
     })?;
     out.end()
 }

@@ -9,13 +9,14 @@ use anyhow::Context as _;
 use arrow::array::Array as _;
 use clap::Args;
 use lookback_schemas::TableId;
+use lookback_schemas::lines;
 use lookback_schemas::tables::{Kill, Signal};
 
 use crate::cli::{Source, SourceArgs};
 use crate::codes;
 use crate::lifetimes::{Detail, Lifetimes};
 use crate::processes::known;
-use crate::render::{Column, Output, Value};
+use crate::render::Output;
 use crate::scope::{Scope, ScopeArgs};
 use crate::timeline;
 
@@ -68,59 +69,20 @@ pub fn run(args: &SignalsArgs, source: &Source) -> anyhow::Result<()> {
     output.finish()
 }
 
-fn signal_value(number: i32, by_name: bool) -> Value {
-    let name = codes::signal(number);
-    match by_name && name.parse::<i32>().is_err() {
-        true => Value::Named(i64::from(number), format!("SIG{name}").into()),
-        false => Value::Int(i64::from(number)),
-    }
-}
-
 fn generated(
     args: &SignalsArgs,
     source: &Source,
     scope: &Scope,
     output: &mut Output,
 ) -> anyhow::Result<()> {
-    let mut out = output.events(vec![
-        Column::new("ts", "TIME").wide(12),
-        Column::new("pid", "PID").wide(7),
-        Column::new("comm", "COMM").wide(16),
-        Column::new("sig", "SIG").wide(9),
-        Column::new("target_pid", "TPID").wide(7),
-        Column::new("target_comm", "TCOMM").wide(16),
-        Column::new("result", "RESULT").wide(6),
-        Column::data("tid"),
-        Column::data("uid"),
-        Column::data("code"),
-        Column::data("target_tid"),
-        Column::data("target_uid"),
-        Column::data("group"),
-    ]);
+    let mut out = output.events(lines::signal::columns());
     timeline::rows::<Signal>(&source.recording, &source.window.range, scope, |rows, row| {
         let (sig, result) = (rows.sig.value(row), rows.result.value(row));
         if (!args.signal.is_empty() && !args.signal.contains(&sig)) || (args.failed && result == 0)
         {
             return Ok(());
         }
-        out.row(&[
-            Value::Clock(rows.ts.value(row)),
-            Value::int(known!(rows.pid, row)),
-            Value::text(known!(rows.comm, row)),
-            signal_value(sig, args.name),
-            Value::Int(i64::from(rows.target_pid.value(row))),
-            Value::text(known!(rows.target_comm, row)),
-            match args.name {
-                true => Value::Named(i64::from(result), codes::signal_result(result)),
-                false => Value::Int(i64::from(result)),
-            },
-            Value::int(known!(rows.tid, row)),
-            Value::int(known!(rows.uid, row)),
-            Value::Int(i64::from(rows.code.value(row))),
-            Value::Int(i64::from(rows.target_tid.value(row))),
-            Value::Int(i64::from(rows.target_uid.value(row))),
-            Value::Flag(rows.group.value(row)),
-        ])
+        out.row(&lines::signal::values(rows, row, args.name))
     })?;
     out.end()
 }
@@ -134,20 +96,7 @@ fn calls(
     // The call names its target by number alone; who that was, the lifetimes tell.
     let lifetimes =
         Lifetimes::read(&source.recording, Detail::Identity).context("the names of the targets")?;
-    let mut out = output.events(vec![
-        Column::new("ts", "TIME").wide(12),
-        Column::new("pid", "PID").wide(7),
-        Column::new("comm", "COMM").wide(16),
-        Column::new("call", "CALL").wide(6),
-        Column::new("sig", "SIG").wide(9),
-        Column::new("target_pid", "TPID").wide(7),
-        Column::new("target_tid", "TTID").wide(7),
-        Column::new("target_comm", "TCOMM").wide(16),
-        Column::new("result", "RESULT").wide(6),
-        Column::data("tid"),
-        Column::data("uid"),
-        Column::data("duration"),
-    ]);
+    let mut out = output.events(lines::kill::columns());
     timeline::rows::<Kill>(&source.recording, &source.window.range, scope, |rows, row| {
         let (sig, result) = (rows.sig.value(row), rows.result.value(row));
         if (!args.signal.is_empty() && !args.signal.contains(&sig)) || (args.failed && result >= 0)
@@ -157,21 +106,7 @@ fn calls(
         let ts = rows.ts.value(row);
         let target = known!(rows.target_pid, row).and_then(|pid| lifetimes.who(pid, ts));
         let name = target.and_then(|target| target.image_at(ts).comm.as_deref());
-        let call = rows.call.value(row);
-        out.row(&[
-            Value::Clock(ts),
-            Value::Int(i64::from(rows.pid.value(row))),
-            Value::text(known!(rows.comm, row)),
-            Value::Named(i64::from(call), codes::kill_call(call)),
-            signal_value(sig, args.name),
-            Value::int(known!(rows.target_pid, row)),
-            Value::int(known!(rows.target_tid, row)),
-            Value::text(name),
-            Value::Named(i64::from(result), codes::call_result(result)),
-            Value::Int(i64::from(rows.tid.value(row))),
-            Value::Int(i64::from(rows.uid.value(row))),
-            Value::Duration(rows.duration.value(row)),
-        ])
+        out.row(&lines::kill::values(rows, row, args.name, name))
     })?;
     out.end()
 }

@@ -13,10 +13,10 @@ use anyhow::Context as _;
 use arrow::array::Array as _;
 use clap::{Args, ValueEnum};
 use lookback_schemas::TableId;
+use lookback_schemas::lines::cells::numbers;
 use lookback_schemas::suggest::did_you_mean;
 use lookback_schemas::tables::{Syscall, syscall};
 
-use crate::cat::numbers;
 use crate::cli::{Source, SourceArgs};
 use crate::codes;
 use crate::distribution::{Group, Report, Scale, Summary, Values};

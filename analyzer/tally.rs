@@ -378,8 +378,7 @@ pub fn name_at(lifetimes: &Lifetimes, pid: i32, ts: i64) -> Option<&str> {
     }
 }
 
-/// What stands for a process where the CPU had none to run.
-pub const IDLE: &str = "[idle]";
+pub use lookback_schemas::lines::runq::IDLE;
 
 #[cfg(test)]
 mod tests {

@@ -8,10 +8,13 @@ use std::net::IpAddr;
 
 use clap::{Args, Subcommand};
 
-use crate::codes;
 use crate::hosts;
 use crate::hosts::by::Grouping;
-use crate::render::{Column, Value};
+
+pub use lookback_schemas::ends;
+pub use lookback_schemas::lines::sockets::{
+    Ends, IPV4, IPV6, end_columns, end_values, time_column,
+};
 
 pub mod connects;
 pub mod lives;
@@ -92,11 +95,6 @@ pub struct EndsArgs {
     pub family: Option<i32>,
 }
 
-/// The kernel's number of IPv4 (`AF_INET`).
-const IPV4: i32 = 2;
-/// The kernel's number of IPv6 (`AF_INET6`).
-const IPV6: i32 = 10;
-
 fn family(text: &str) -> Result<i32, String> {
     match text {
         "4" => Ok(IPV4),
@@ -104,35 +102,6 @@ fn family(text: &str) -> Result<i32, String> {
         _ => Err("take 4 or 6".to_owned()),
     }
 }
-
-/// The two ends of a socket, as a row names them.
-#[derive(Clone, Copy, Debug)]
-pub struct Ends<'a> {
-    /// The kernel's number of the socket's family.
-    pub family: i32,
-    /// Local address.
-    pub laddr: Option<&'a str>,
-    /// Local port; 0 if it has none.
-    pub lport: i32,
-    /// Remote address.
-    pub raddr: Option<&'a str>,
-    /// Remote port; 0 if it has none.
-    pub rport: i32,
-}
-
-/// The [`Ends`] that a row names, of any table of sockets.
-macro_rules! ends {
-    ($rows:expr, $row:expr) => {
-        $crate::tcp::Ends {
-            family: $rows.family.value($row),
-            laddr: known!($rows.laddr, $row),
-            lport: $rows.lport.value($row),
-            raddr: known!($rows.raddr, $row),
-            rport: $rows.rport.value($row),
-        }
-    };
-}
-use ends;
 
 impl EndsArgs {
     /// Whether the socket with these ends is to be looked at.
@@ -153,41 +122,6 @@ impl EndsArgs {
             && address(&self.laddr, ends.laddr)
             && address(&self.raddr, ends.raddr)
     }
-}
-
-/// The version of the Internet Protocol: 4 or 6; the data has the kernel's number of the family.
-fn ip_version(family: i32) -> Value {
-    let name = match family {
-        IPV4 => "4".into(),
-        IPV6 => "6".into(),
-        other => codes::address_family(other),
-    };
-    Value::Named(i64::from(family), name)
-}
-
-/// The columns of a socket's two ends.
-fn end_columns() -> [Column; 4] {
-    [
-        Column::new("laddr", "LADDR").wide(15),
-        Column::new("lport", "LPORT").right().wide(5),
-        Column::new("raddr", "RADDR").wide(15),
-        Column::new("rport", "RPORT").right().wide(5),
-    ]
-}
-
-fn end_values(ends: Ends<'_>) -> [Value; 4] {
-    [
-        Value::text(ends.laddr),
-        Value::Int(i64::from(ends.lport)),
-        Value::text(ends.raddr),
-        Value::Int(i64::from(ends.rport)),
-    ]
-}
-
-/// The column of a row's time: in tables only if it was asked for.
-fn time_column(shown: bool) -> Column {
-    let column = Column::new("ts", "TIME");
-    if shown { column.wide(12) } else { column.in_data() }
 }
 
 #[cfg(test)]

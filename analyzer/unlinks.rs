@@ -6,14 +6,14 @@
 use arrow::array::Array as _;
 use clap::{Args, ValueEnum};
 use lookback_schemas::TableId;
-use lookback_schemas::tables::{Unlink, unlink};
+use lookback_schemas::lines;
+use lookback_schemas::tables::Unlink;
 
 use crate::cli::{Source, SourceArgs};
-use crate::codes;
 use crate::files::{Path, PathArgs, Sums};
 use crate::hosts::by::{Grouping, host_or_one};
 use crate::processes::known;
-use crate::render::{Column, Output, Value};
+use crate::render::Output;
 use crate::scope::{Scope, ScopeArgs};
 use crate::tally::{Calls, Groups, Named, Selection, ThreadsArgs, add_name, projection};
 use crate::timeline;
@@ -115,62 +115,16 @@ fn list(
     scope: &Scope,
     output: &mut Output,
 ) -> anyhow::Result<()> {
-    let mut out = output.events(vec![
-        Column::new("ts", "TIME").wide(12),
-        Column::new("pid", "PID").wide(7),
-        Column::new("comm", "COMM").wide(16),
-        Column::table("CALL").wide(6),
-        Column::data("call"),
-        Column::new("result", "RESULT").wide(7),
-        Column::table("PATH"),
-        Column::data("flags"),
-        Column::data("path"),
-        Column::data("dir"),
-        Column::data("new_path"),
-        Column::data("new_dir"),
-        Column::data("duration"),
-        Column::data("tid"),
-        Column::data("uid"),
-    ]);
+    let mut out = output.events(lines::unlink::columns());
     timeline::rows::<Unlink>(&source.recording, &source.window.range, scope, |rows, row| {
         let (result, duration) = (rows.result.value(row), rows.duration.value(row));
-        let [path, new] = paths!(rows, row);
-        if !args.admits(result, duration, &[path, new]) {
+        let paths = lines::unlink::paths(rows, row);
+        if !args.admits(result, duration, &paths) {
             return Ok(());
         }
-        let call = rows.call.value(row);
-        out.row(&[
-            Value::Clock(rows.ts.value(row)),
-            Value::Int(i64::from(rows.pid.value(row))),
-            Value::text(known!(rows.comm, row)),
-            Value::Text(codes::unlink_call(call).into_owned()),
-            Value::Int(i64::from(call)),
-            Value::Named(i64::from(result), codes::call_result(result)),
-            Value::text(shown(args, rows, row).as_deref()),
-            Value::Int(i64::from(rows.flags.value(row))),
-            Value::text(path.given),
-            Value::text(path.dir),
-            Value::text(new.given),
-            Value::text(new.dir),
-            Value::Duration(duration),
-            Value::Int(i64::from(rows.tid.value(row))),
-            Value::Int(i64::from(rows.uid.value(row))),
-        ])
+        out.row(&lines::unlink::values(rows, row, args.paths.full))
     })?;
     out.end()
-}
-
-/// The call's number for a rename, in the table `unlink`.
-const RENAMED: i32 = 2;
-
-/// The path, or `old -> new`.
-fn shown(args: &UnlinksArgs, rows: &unlink::Columns, row: usize) -> Option<String> {
-    let [path, new] = paths!(rows, row).map(|path| args.paths.show(path));
-    if rows.call.value(row) != RENAMED {
-        return path.map(std::borrow::Cow::into_owned);
-    }
-    let [path, new] = [path, new].map(|path| path.unwrap_or("?".into()));
-    Some(format!("{path} -> {new}"))
 }
 
 fn by_process(args: &UnlinksArgs, source: &Source, scope: &Scope) -> anyhow::Result<Sums> {

@@ -10,12 +10,13 @@ use lookback_schemas::unwind::Ways;
 
 use crate::chunks::Limits;
 use crate::hooks::Kind;
+use crate::live;
 use crate::selection::Selection;
 use crate::triggers::Trigger;
 
 /// Record what Linux does now; `analyze` looks back at it later, on any machine.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+#[command(name = "record", version, max_term_width = 100, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub struct Args {
     /// Instead of recording.
     #[command(subcommand)]
@@ -130,6 +131,11 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub redact_key: Option<PathBuf>,
 
+    /// Also print rows as they are recorded, as the tools do that people know: of all tracers, or of these tracers
+    /// and tables, separated by commas. Without names, of samples, allocations and the like only how many
+    #[arg(long, value_name = "NAMES", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub live: Option<live::Wanted>,
+
     /// No live line and no summary
     #[arg(short, long)]
     pub quiet: bool,
@@ -152,6 +158,13 @@ pub enum Action {
         /// What is being recorded into
         #[arg(value_name = "RECORDING")]
         recording: PathBuf,
+    },
+    /// Write man pages, and completions for bash, zsh and fish
+    #[command(hide = true)]
+    Manual {
+        /// Where to
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
     },
 }
 

@@ -165,10 +165,18 @@ impl Drain {
 /// whole. What it does is little. Without CAP_SYS_NICE it waits like any other. Then only these capabilities are
 /// kept.
 pub fn go_first(keep: &[Capability]) {
-    const NICENESS: i32 = -10;
+    take_turns(-10, keep);
+}
+
+/// Lets this thread run behind others, and with no capability: what it does, nothing waits for.
+pub fn go_last() {
+    take_turns(10, &[]);
+}
+
+fn take_turns(niceness: i32, keep: &[Capability]) {
     const THIS_THREAD: libc::id_t = 0;
     // SAFETY: no memory is involved.
-    unsafe { libc::setpriority(libc::PRIO_PROCESS, THIS_THREAD, NICENESS) };
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, THIS_THREAD, niceness) };
     privileges::keep(keep).expect("a thread may always give up what it has");
 }
 

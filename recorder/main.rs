@@ -23,6 +23,9 @@ mod jit;
 mod keep;
 mod lacks;
 mod list;
+mod live;
+#[path = "../analyzer/manual.rs"]
+mod manual;
 mod mappings;
 mod maps;
 mod missed;
@@ -54,7 +57,7 @@ mod writer;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 
 /// Column builders and encoders allocate and free large buffers all the time: mimalloc makes the
 /// whole path about a tenth cheaper than glibc's allocator.
@@ -79,6 +82,9 @@ fn main() -> ExitCode {
             println!("{}", made.display());
             0
         }),
+        (Some(cli::Action::Manual { directory }), _) => {
+            manual::write(cli::Args::command(), directory).map(|()| 0)
+        }
         (None, Some(pattern)) => custom::list::list(&args, pattern),
         (None, None) if args.list => list::list(&args),
         (None, None) => session::record(&args),

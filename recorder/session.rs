@@ -21,6 +21,7 @@ use crate::command::{self, Running, Stopped, Waiting};
 use crate::finder::Newcomers;
 use crate::flight::Flight;
 use crate::hooks::{Attached, Environment, Tracer, attach};
+use crate::live::Live;
 use crate::mappings::{AddressSpaces, SharedSpaces};
 use crate::maps::Maps;
 use crate::new_code::{ALLOC, NewCode, find_allocators};
@@ -35,7 +36,7 @@ use crate::triggers::Triggers;
 use crate::types::Types;
 use crate::unfinished::Unfinished;
 use crate::unwind::Unwinder;
-use crate::{clocks, hooks, lacks, output, snapshot, symbols, targets, tracers};
+use crate::{clocks, hooks, lacks, live, output, snapshot, symbols, targets, tracers};
 use recording::{Ended, Naming, Recording, Sources, Until};
 
 /// Records, as the command line says. The result is the exit status: the command's, or 0.
@@ -47,6 +48,8 @@ pub fn record(args: &Args) -> Result<u8> {
     let selection = &args.selection;
     let probes = !selection.probe.is_empty() || !selection.span.is_empty();
     let mut choices = selection.check(tracers::choose(&args.trace, probes)?)?;
+    let shown =
+        args.live.as_ref().map(|wanted| live::Tables::choose(wanted, &choices)).transpose()?;
     let directory = output::directory(args.output.as_deref())?;
     let redaction = redaction(args)?;
     privileges::check()?;
@@ -118,6 +121,8 @@ pub fn record(args: &Args) -> Result<u8> {
     let programs = tracings.flat_map(|tracing| std::mem::take(&mut tracing.programs)).collect();
     let (flight, ends) = Flight::new(&args.flight);
     let triggers = Triggers::new(args.flight.trigger.clone());
+    let live = shown.map(|tables| Live::start(tables, manifest.started)).transpose()?;
+    let (live, tap) = live.unzip();
     let mut recording = Recording::start(
         directory,
         manifest,
@@ -132,6 +137,7 @@ pub fn record(args: &Args) -> Result<u8> {
             triggers,
             tolerant: args.tolerate_loss,
             rotation: Rotation { age: args.segment_time, ..Rotation::default() },
+            live: tap,
         },
         scribe,
     )?;
@@ -148,7 +154,7 @@ pub fn record(args: &Args) -> Result<u8> {
     privileges::keep(&duties.capabilities())?;
     let mut service = Service::ready();
     let tracers: Vec<&'static Tracer> = attached.iter().map(|(tracer, _)| *tracer).collect();
-    let mut line = Line::start(tracers.clone(), args.quiet);
+    let mut line = Line::start(tracers.clone(), args.quiet || live.is_some());
     let ended = match &mut command {
         Ok(command) => {
             let until = Until {
@@ -193,6 +199,9 @@ pub fn record(args: &Args) -> Result<u8> {
     let naming = Naming { kernel, keep: args.keep_binaries, verbose: args.verbose > 0 };
     let result = recording.finish(&ended, &unfinished, naming, &mut signals);
     line.clear();
+    if let Some(live) = live {
+        live.finish();
+    }
 
     let (directory, progress, scribe) = result?;
     let mut command = match command {

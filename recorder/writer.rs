@@ -21,6 +21,7 @@ use lookback_schemas::{Error, TableId};
 
 use crate::chunks::{Chunk, Chunks, Limits};
 use crate::clocks;
+use crate::live::Tap;
 
 /// Batches that may wait for the encoder: at five million rows a second as many as come in 40 ms, and
 /// some 12 MB.
@@ -108,6 +109,8 @@ pub struct Destination {
     pub rotation: Rotation,
     /// What never reaches the disk.
     pub redaction: Option<Arc<Redaction>>,
+    /// Where rows go that are also printed.
+    pub live: Option<Tap>,
 }
 
 /// The encoder's thread.
@@ -133,6 +136,7 @@ impl Writer {
             discarded: 0,
             progress: Arc::clone(progress),
             redaction: destination.redaction,
+            live: destination.live,
         };
         let thread = std::thread::Builder::new()
             .name("encoder".to_owned())
@@ -166,6 +170,7 @@ struct Encoder {
     discarded: u64,
     progress: Shared,
     redaction: Option<Arc<Redaction>>,
+    live: Option<Tap>,
 }
 
 /// A table on its way to the disk.
@@ -215,6 +220,9 @@ impl Encoder {
         let rows = redacted.as_ref().unwrap_or(rows);
         let add = if *more { TableWriter::add } else { TableWriter::append };
         let result = add(&mut output.writer, rows);
+        if let (Some(live), Ok(())) = (&mut self.live, &result) {
+            live.take(*table, rows);
+        }
         self.note(*table, result);
     }
 
@@ -309,7 +317,7 @@ impl Encoder {
 }
 
 /// Adds up the events that a batch of the table `loss` tells to be missing.
-fn add_losses(lost: &mut BTreeMap<TableId, u64>, batch: &RecordBatch) {
+pub fn add_losses(lost: &mut BTreeMap<TableId, u64>, batch: &RecordBatch) {
     let Ok(rows) = loss::Columns::view(batch) else { return };
     for row in 0..batch.num_rows() {
         let table = TableId::from_name(rows.table.value(row));

@@ -134,3 +134,28 @@ fn ipv6_that_is_off_is_said() {
     assert_eq!(ended.stderr, "record: --family 6: IPv6 is disabled on this machine\n");
     assert!(is_absent(&output));
 }
+
+#[test]
+fn the_manual_has_every_option_and_the_shells_complete_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let written = |name: &str| std::fs::read_to_string(directory.path().join(name)).unwrap();
+    let write = |program: &str| {
+        let ended = run(Command::new(program).arg("manual").arg(directory.path()));
+        assert!(ended.status.success(), "{}", ended.stderr);
+    };
+    write(RECORD);
+    // roff writes a hyphen so.
+    assert!(written("man1/record.1").contains("\\-\\-redact\\-key"));
+    assert!(written("man1/record-snapshot.1").contains("RECORDING"));
+    let hidden = directory.path().join("man1/record-manual.1");
+    assert!(is_absent(&hidden), "it is for those who make packages");
+    for file in ["record.bash", "_record", "record.fish"] {
+        assert!(written(&format!("completions/{file}")).contains("redact-key"), "{file}");
+    }
+    #[cfg(feature = "analyze")]
+    {
+        write(env!("CARGO_BIN_EXE_analyze"));
+        assert!(written("man1/analyze-memleak.1").contains("\\-\\-older"));
+        assert!(written("completions/analyze.bash").contains("memleak"));
+    }
+}

@@ -149,7 +149,7 @@ impl Condition {
     /// Whether a report has its column and its keys.
     #[must_use]
     pub fn fits(&self, layout: &Layout) -> bool {
-        let has_key = |name: &str| layout.keys.iter().any(|key| key.name() == Some(name));
+        let has_key = |name: &str| layout.keys.iter().any(|key| key.data_name() == Some(name));
         self.keys.iter().all(|(name, _)| has_key(name))
             && layout.measures.iter().any(|measure| measure.name == self.column)
     }
@@ -160,7 +160,7 @@ impl Condition {
         self.column == line.measure.name
             && self.keys.iter().all(|(name, wanted)| {
                 std::iter::zip(&layout.keys, &line.keys)
-                    .any(|(key, value)| key.name() == Some(name) && reads(value) == *wanted)
+                    .any(|(key, value)| key.data_name() == Some(name) && reads(value) == *wanted)
             })
     }
 

@@ -256,6 +256,7 @@ fn asked(command: &mut Command) -> Option<Asked<'_>> {
         | Command::Check(_)
         | Command::Diff(_)
         | Command::Views(_)
+        | Command::Manual { .. }
         | Command::Repair(_)
         | Command::Redact(_)
         | Command::Symbolize(_)

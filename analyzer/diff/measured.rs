@@ -90,20 +90,20 @@ enum Kind {
 }
 
 fn kind(column: &Column, name: &'static str, values: &[&Value]) -> Kind {
-    let aside = matches!(column.role(), Role::Aside | Role::Identity);
+    let aside = matches!(column.role, Role::Aside | Role::Identity);
     if aside || values.iter().any(|value| is_aside(value)) {
         return Kind::Aside;
     }
     let numbers: Option<Vec<(f64, Unit)>> = values.iter().map(|value| number(value)).collect();
     let Some(numbers) = numbers else { return Kind::Key };
-    let unit = if column.role() == Role::Share {
+    let unit = if column.role == Role::Share {
         Unit::Percent
     } else if ["bytes", "mapped", "of_bytes"].contains(&name) {
         Unit::Bytes
     } else {
         numbers.first().map_or(Unit::Number, |(_, unit)| *unit)
     };
-    match column.role() {
+    match column.role {
         Role::Aside | Role::Identity => Kind::Aside,
         // A time or a size of which nothing else is known is a value of its own.
         Role::Key if matches!(unit, Unit::Time | Unit::Bytes) => {
@@ -128,7 +128,7 @@ impl Layout {
         let mut layout = Layout { keys: Vec::new(), measures: Vec::new() };
         let reports = [before, after];
         for column in before.columns.iter().chain(&after.columns) {
-            let Some(name) = column.name() else { continue };
+            let Some(name) = column.data_name() else { continue };
             if layout.knows(name) {
                 continue;
             }
@@ -159,7 +159,7 @@ impl Layout {
     /// The names of all its columns.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         let measures = self.measures.iter().map(|measure| measure.name);
-        self.keys.iter().filter_map(Column::name).chain(measures)
+        self.keys.iter().filter_map(Column::data_name).chain(measures)
     }
 
     fn knows(&self, name: &str) -> bool {
@@ -169,8 +169,11 @@ impl Layout {
     /// The rows of a report.
     #[must_use]
     pub fn rows(&self, report: &Captured) -> Rows {
-        let keys: Vec<Option<usize>> =
-            self.keys.iter().map(|key| key.name().and_then(|name| place(report, name))).collect();
+        let keys: Vec<Option<usize>> = self
+            .keys
+            .iter()
+            .map(|key| key.data_name().and_then(|name| place(report, name)))
+            .collect();
         let measures: Vec<Option<usize>> =
             self.measures.iter().map(|measure| place(report, measure.name)).collect();
         let count = self.measures.iter().position(|measure| measure.role == Role::Count);
@@ -204,7 +207,7 @@ impl Layout {
 }
 
 fn place(report: &Captured, name: &str) -> Option<usize> {
-    report.columns.iter().position(|column| column.name() == Some(name))
+    report.columns.iter().position(|column| column.data_name() == Some(name))
 }
 
 /// The numbers that one measure has in rows with the same key.
@@ -274,7 +277,7 @@ mod tests {
         let rows: Vec<&[Value]> = rows.iter().map(|row| &row[..]).collect();
         let report = report(&columns, &rows);
         let layout = Layout::of(&report, &Captured::default());
-        let names: Vec<&str> = layout.keys.iter().filter_map(Column::name).collect();
+        let names: Vec<&str> = layout.keys.iter().filter_map(Column::data_name).collect();
         assert_eq!(names, ["comm"]);
         let units: Vec<(&str, Unit)> =
             layout.measures.iter().map(|measure| (measure.name, measure.unit)).collect();

@@ -164,7 +164,7 @@ fn left_out(lines: usize, output: &mut Output) -> anyhow::Result<()> {
 pub fn said(comparison: &Comparison, line: &Line) -> String {
     let keys = std::iter::zip(&comparison.layout.keys, &line.keys);
     let known = keys.filter(|(_, value)| **value != Value::Null);
-    let said =
-        known.map(|(key, value)| format!("{}={}", key.name().unwrap_or_default(), reads(value)));
+    let said = known
+        .map(|(key, value)| format!("{}={}", key.data_name().unwrap_or_default(), reads(value)));
     said.collect::<Vec<_>>().join(" ")
 }

@@ -149,7 +149,7 @@ impl<'a> Merged<'a> {
             // Headings and notes of all come before the rows. One that fails has none.
             self.follow(first + offset, said)?;
         }
-        let by = columns.iter().position(|column| column.name() == Some(order.column));
+        let by = columns.iter().position(|column| column.name == order.column);
         let by = by.expect("rows are in the order of one of their columns");
         let host = vec![Column::new(HOST, "HOST")];
         self.rows = Some(self.output.rows([host, columns].concat()).pause());

@@ -7,16 +7,16 @@
 use arrow::array::Array as _;
 use clap::Args;
 use lookback_schemas::TableId;
+use lookback_schemas::lines;
 use lookback_schemas::tables::Tcpconnect;
 
-use super::{EndsArgs, end_values, ends, ip_version, time_column};
+use super::{EndsArgs, ends};
 use crate::cli::{Source, SourceArgs};
-use crate::codes;
 use crate::distribution::{Group, Report, Scale, Values};
 use crate::hosts::Reach;
 use crate::hosts::by::{Grouping, Nothing, host_or_one};
 use crate::processes::known;
-use crate::render::{Column, Output, Value};
+use crate::render::Output;
 use crate::scope::{Scope, ScopeArgs};
 use crate::tally::{Selection, ThreadsArgs, projection};
 use crate::timeline;
@@ -106,46 +106,14 @@ fn list(
     scope: &Scope,
     output: &mut Output,
 ) -> anyhow::Result<()> {
-    let lport = Column::new("lport", "LPORT").right().wide(5);
-    let mut out = output.events(vec![
-        time_column(args.time),
-        Column::new("pid", "PID").right().wide(7),
-        Column::new("comm", "COMM").wide(16),
-        Column::new("family", "IP").wide(2),
-        Column::new("laddr", "SADDR").wide(15),
-        if args.lport_column { lport } else { lport.in_data() },
-        Column::new("raddr", "DADDR").wide(15),
-        Column::new("rport", "DPORT").right().wide(5),
-        Column::new("latency", "LAT(ms)").right().wide(9),
-        Column::table("RESULT"),
-        Column::data("result"),
-        Column::data("retransmits"),
-        Column::data("tid"),
-        Column::data("uid"),
-    ]);
+    let mut out = output.events(lines::tcpconnect::columns(args.time, args.lport_column));
     timeline::rows::<Tcpconnect>(&source.recording, &source.window.range, scope, |rows, row| {
         let (latency, result) = (rows.latency.value(row), known!(rows.result, row));
         let ends = ends!(rows, row);
         if !args.admits(latency, result, ends) {
             return Ok(());
         }
-        let [laddr, lport, raddr, rport] = end_values(ends);
-        out.row(&[
-            Value::Clock(rows.ts.value(row)),
-            Value::Int(i64::from(rows.pid.value(row))),
-            Value::text(known!(rows.comm, row)),
-            ip_version(ends.family),
-            laddr,
-            lport,
-            raddr,
-            rport,
-            Value::Millis(latency),
-            Value::Text(result.map_or_else(|| "closed".to_owned(), codes::error_of)),
-            Value::int(result),
-            Value::Int(i64::from(rows.retransmits.value(row))),
-            Value::Int(i64::from(rows.tid.value(row))),
-            Value::Int(i64::from(rows.uid.value(row))),
-        ])
+        out.row(&lines::tcpconnect::values(rows, row))
     })?;
     out.end()
 }

@@ -5,13 +5,12 @@
 use arrow::array::Array as _;
 use clap::Args;
 use lookback_schemas::TableId;
+use lookback_schemas::lines;
 use lookback_schemas::tables::Tcpstate;
 
-use super::{EndsArgs, end_columns, end_values, ends, time_column};
+use super::{EndsArgs, ends};
 use crate::cli::{Source, SourceArgs};
-use crate::codes;
 use crate::processes::known;
-use crate::render::{Column, Value};
 use crate::scope::ScopeArgs;
 use crate::timeline;
 use crate::window::MinArgs;
@@ -48,49 +47,14 @@ pub fn run(args: &StatesArgs, source: &Source) -> anyhow::Result<()> {
     let scope = source.scope(&args.scope)?;
     scope.check(TableId::Tcpstate)?;
     let mut output = source.begin(&[TableId::Tcpstate])?;
-    let mut columns = vec![
-        time_column(args.time),
-        Column::new("socket", "SKADDR").wide(16),
-        Column::new("pid", "PID").right().wide(7),
-        Column::new("comm", "COMM").wide(16),
-    ];
-    columns.extend(end_columns());
-    columns.extend([
-        Column::new("old", "OLDSTATE").wide(11),
-        Column::table("->"),
-        Column::new("new", "NEWSTATE").wide(11),
-        Column::new("in_old", "MS").right().wide(9),
-    ]);
-    let data = ["family", "sent", "received", "retransmits", "tid", "uid"];
-    columns.extend(data.map(Column::data));
-    let mut out = output.events(columns);
+    let mut out = output.events(lines::tcpstate::columns(args.time));
     let (recording, range) = (&source.recording, &source.window.range);
     timeline::rows::<Tcpstate>(recording, range, &scope, |rows, row| {
         let (in_old, ends) = (known!(rows.in_old, row), ends!(rows, row));
         if !args.min.admits_unknown(in_old) || !args.ends.admits(ends) {
             return Ok(());
         }
-        let state = |number: i32| Value::Named(i64::from(number), codes::tcp_state(number));
-        let mut values = vec![
-            Value::Clock(rows.ts.value(row)),
-            Value::Hex(rows.socket.value(row)),
-            Value::int(known!(rows.pid, row)),
-            Value::text(known!(rows.comm, row)),
-        ];
-        values.extend(end_values(ends));
-        values.extend([
-            state(rows.old.value(row)),
-            Value::Text("->".to_owned()),
-            state(rows.new.value(row)),
-            in_old.map_or(Value::Null, Value::Millis),
-            Value::Int(i64::from(ends.family)),
-            Value::Bytes(rows.sent.value(row)),
-            Value::Bytes(rows.received.value(row)),
-            Value::Int(rows.retransmits.value(row)),
-            Value::int(known!(rows.tid, row)),
-            Value::int(known!(rows.uid, row)),
-        ]);
-        out.row(&values)
+        out.row(&lines::tcpstate::values(rows, row))
     })?;
     out.end()?;
     output.finish()

@@ -26,6 +26,7 @@ use signal_hook::iterator::Signals;
 use crate::command::Running;
 use crate::drain::Drain;
 use crate::flight::{Ends, Flight, Of};
+use crate::live::Tap;
 use crate::mappings::SharedSpaces;
 use crate::maps::Maps;
 use crate::missed::Watched;
@@ -102,6 +103,7 @@ pub struct Sources {
     pub triggers: Triggers,
     pub tolerant: bool,
     pub rotation: Rotation,
+    pub live: Option<Tap>,
 }
 
 /// A recording that is being made: the threads and what they write to.
@@ -141,6 +143,7 @@ impl Recording {
             triggers,
             tolerant,
             rotation,
+            live,
         }: Sources,
         scribe: Scribe,
     ) -> Result<Recording> {
@@ -159,6 +162,7 @@ impl Recording {
             limits,
             rotation,
             redaction: scribe.redaction(),
+            live,
         };
         // From there, so that it has the rights of the scribe, and no more.
         let (writer, batches) = {

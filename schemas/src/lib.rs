@@ -14,6 +14,7 @@
 //!   somebody else has made.
 //! - [`condition`] and `suggest` are what the command lines of both programs share: conditions on columns,
 //!   and what somebody meant who misspelt a name.
+//! - `lines` (feature of that name) prints rows as the tools do that people know.
 //! - `symbols` (feature of that name) names the frames of stacks.
 //!
 //! Without the feature `store` only the definitions are left, without Arrow and Parquet: that is
@@ -35,6 +36,8 @@ pub mod cell;
 mod encode;
 #[cfg(feature = "store")]
 pub mod error;
+#[cfg(feature = "lines")]
+pub mod lines;
 #[cfg(feature = "store")]
 pub mod manifest;
 #[cfg(feature = "store")]

@@ -70,7 +70,7 @@ fn refused(arguments: &str) -> Option<String> {
     if let Some(output) = words.iter().position(|word| word == "-o" || word == "--output") {
         words.drain(output..output + 2);
     }
-    let only_read = ["--list", "--list-probes", "snapshot", "--version", "--help"];
+    let only_read = ["--list", "--list-probes", "snapshot", "manual", "--version", "--help"];
     if words.iter().any(|word| only_read.contains(&word.as_str())) {
         let ended = run(Command::new(RECORD).args(words).arg("--help"));
         return (!ended.status.success()).then_some(ended.stderr);

@@ -27,6 +27,7 @@ mod network;
 mod offcpu;
 mod overload;
 mod parity;
+mod printed;
 mod privacy;
 mod process;
 mod profile;

@@ -8,6 +8,7 @@ use jiff::tz::TimeZone;
 
 /// Whether the character does more than show itself: control characters of both sets, line separators, the
 /// marks that turn the direction of text, and two that are none, which no XML may have. All lie below U+10000.
+#[must_use]
 pub fn steers(character: char) -> bool {
     character.is_control()
         || matches!(
@@ -41,6 +42,7 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
 }
 
 /// The numbers, with this between them.
+#[must_use]
 pub fn join(numbers: &[i64], separator: &str) -> String {
     let mut text = String::new();
     for (index, number) in numbers.iter().enumerate() {
@@ -63,6 +65,10 @@ pub fn real(number: f64) -> Option<String> {
 }
 
 /// A moment in nanoseconds since the Unix epoch, in a time zone.
+///
+/// # Panics
+/// Never: every `i64` of nanoseconds is within the years that jiff knows.
+#[must_use]
 pub fn zoned(ns: i64, zone: &TimeZone) -> jiff::Zoned {
     Timestamp::from_nanosecond(i128::from(ns))
         .expect("every i64 of nanoseconds is within the years that jiff knows")

@@ -5,8 +5,8 @@
 
 use std::borrow::Cow;
 
-use lookback_schemas::TableId;
-use lookback_schemas::tables::{alloc, gc, offcpu, vm};
+use crate::TableId;
+use crate::tables::{alloc, gc, offcpu, vm};
 
 /// Signals 1 to 31 without their `SIG` (`include/uapi/asm-generic/signal.h`).
 const SIGNALS: [&str; 31] = [

@@ -2,7 +2,7 @@
 //!
 //! The names of columns are one vocabulary: `count` is how many in every report, `p99` a percentile. So what a
 //! column is follows from its name, here. Where a name means something else, the report says so
-//! ([`Column::level`](super::Column::level)).
+//! ([`Column::level`](super::value::Column::level)).
 
 /// What a column's values are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
