@@ -22,6 +22,7 @@ help:
 	@echo 'make test           run every test'
 	@echo 'make test-kernels   run the tests that record under five kernels, in virtual machines'
 	@echo 'make test-faults    run the tests of faults at their full counts (docs/reliability.md)'
+	@echo 'make test-exports   run the tests of exports with Perfetto, Arrow and Speedscope themselves'
 	@echo 'make soak           record a steady load for SOAK_SECONDS (an hour)'
 	@echo 'make fuzz           try made-up files for FUZZ_SECONDS each (5 min); needs cargo-fuzz and nightly'
 	@echo 'make bench          measure the recorder (docs/performance.md)'
@@ -92,6 +93,12 @@ test-kernels: packages vm-packages traced-packages tracefs
 test-faults: packages traced-packages tracefs
 	LOOKBACK_FAULTS=1 cargo test --test integration -- --nocapture live::faults
 
+# Exports read by programs that `make test` does not install: Python packages, and Speedscope in Chromium.
+.PHONY: test-exports
+test-exports: packages traced-packages
+	tests/exports/prepare target/exports
+	cargo test --test integration -- --nocapture exports
+
 .PHONY: soak
 soak: export SOAK_SECONDS ?= 3600
 soak: packages tracefs
@@ -127,7 +134,7 @@ docs:
 lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	shellcheck tests/install tests/demo tests/kernels/run tests/kernels/prepare tests/fuzz/run fixtures/make .ci/run
+	shellcheck tests/install tests/demo tests/kernels/run tests/kernels/prepare tests/fuzz/run fixtures/make tests/exports/prepare .ci/run
 
 .PHONY: install
 install: packages

@@ -10,13 +10,14 @@ use arrow::array::{
 use arrow::datatypes::Int64Type;
 use arrow::record_batch::RecordBatch;
 use clap::Args;
+use lookback_schemas::recording::ALL_TIME;
 use lookback_schemas::wire::{Loc, Words};
 use lookback_schemas::{Column, Kind, TableId, Type, cell};
 
 use crate::cli::{Source, SourceArgs};
 use crate::codes;
 use crate::processes::known;
-use crate::render::{self, Value};
+use crate::render::{self, Output, Value};
 use crate::scope::{Scope, ScopeArgs};
 use crate::timeline::{self, Selection};
 
@@ -51,12 +52,7 @@ pub struct CatArgs {
 pub fn run(args: &CatArgs) -> anyhow::Result<()> {
     let source = Source::open(&args.source)?;
     let scope = Scope::new(&args.scope, &source.recording)?;
-    scope.check(args.table)?;
-    if !crate::window::timed(args.table)
-        && (args.source.window.since.is_some() || args.source.window.until.is_some())
-    {
-        bail!("--since and --until do not apply: table `{}` has no times", args.table.name());
-    }
+    check(&source, &scope, args.table)?;
     let mut columns: Vec<&'static Column> = Vec::new();
     for name in &args.columns {
         columns.push(crate::cli::column(args.table, name)?);
@@ -66,34 +62,59 @@ pub fn run(args: &CatArgs) -> anyhow::Result<()> {
     }
 
     let mut output = source.begin(&[args.table])?;
+    rows((&source, &scope), args.table, &columns, args.limit.unwrap_or(u64::MAX), &mut output)?;
+    output.finish()
+}
+
+/// Makes sure that the rows of the table can be told to be wanted or not.
+///
+/// # Errors
+/// Names the filter that does not apply.
+pub(crate) fn check(source: &Source, scope: &Scope, table: TableId) -> anyhow::Result<()> {
+    scope.check(table)?;
+    if !crate::window::timed(table) && source.window.range != ALL_TIME {
+        bail!("--since and --until do not apply: table `{}` has no times", table.name());
+    }
+    Ok(())
+}
+
+/// Writes the first rows of the table, in the order of time.
+///
+/// # Errors
+/// If the table is damaged, or the output cannot be written.
+pub(crate) fn rows(
+    (source, scope): (&Source, &Scope),
+    table: TableId,
+    columns: &[&'static Column],
+    mut limit: u64,
+    output: &mut Output,
+) -> anyhow::Result<()> {
     let mut rows = output.rows(columns.iter().copied().map(render::Column::recorded).collect());
     let selection = Selection {
-        table: args.table,
+        table,
         window: source.window.range.clone(),
-        scope: &scope,
+        scope,
         columns: Some(columns.iter().map(|column| column.name).collect()),
         ahead: false,
     };
-    let mut left = args.limit.unwrap_or(u64::MAX);
-    if left > 0 {
+    if limit > 0 {
         let cells = |batch: RecordBatch| -> Result<Vec<Cells>, String> {
             columns.iter().map(|column| Cells::of(&batch, column)).collect()
         };
         timeline::for_each(&source.recording, &selection, cells, |cells, row| {
-            let values: Vec<Value> = std::iter::zip(&columns, cells)
-                .map(|(column, cells)| named(args.table, column, cells.value(column.kind, row)))
+            let values: Vec<Value> = std::iter::zip(columns, cells)
+                .map(|(column, cells)| named(table, column, cells.value(column.kind, row)))
                 .collect();
             rows.row(&values)?;
-            left -= 1;
-            Ok(if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            limit -= 1;
+            Ok(if limit == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
     }
-    rows.end()?;
-    output.finish()
+    rows.end()
 }
 
 /// The value, with its name if it is a code that has one.
-fn named(table: TableId, column: &Column, value: Value) -> Value {
+pub(crate) fn named(table: TableId, column: &Column, value: Value) -> Value {
     let name = codes::names_of(table, column.name);
     match (name, &value) {
         (Some(name), Value::Int(code)) => match i32::try_from(*code) {

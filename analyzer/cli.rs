@@ -13,9 +13,9 @@ use crate::losses::Heading;
 use crate::render::{Output, OutputArgs};
 use crate::window::{Span, Window, WindowArgs};
 use crate::{
-    bundle, cat, check, commands, flamegraph, gc, histogram, info, irqs, lsm, memleak, offcpu,
-    opens, probes, processes, redact, repair, runqlat, signals, spans, symbolize, syscalls, tcp,
-    unlinks,
+    bundle, cat, check, commands, export, flamegraph, gc, histogram, info, irqs, lsm, memleak,
+    offcpu, opens, probes, processes, redact, repair, runqlat, signals, spans, symbolize, syscalls,
+    tcp, unlinks,
 };
 
 /// Answer questions from a recording: on any machine, without privileges
@@ -97,6 +97,9 @@ pub enum Command {
     /// The rows of a table, in the order of time
     #[command(after_help = cat::EXAMPLE)]
     Cat(cat::CatArgs),
+    /// Write what other programs read: pprof, Perfetto, Chrome, Speedscope, Firefox, perf script, CSV, Arrow
+    #[command(after_help = export::EXAMPLE)]
+    Export(export::ExportArgs),
     /// Finish the files of a killed recording, for other programs that read Parquet
     #[command(after_help = repair::EXAMPLE)]
     Repair(repair::RepairArgs),
@@ -198,6 +201,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Flamegraph(args) => flamegraph::run(&args).map(done),
         Command::Histogram(args) => histogram::run(&args).map(done),
         Command::Cat(args) => cat::run(&args).map(done),
+        Command::Export(args) => export::run(&args).map(done),
         Command::Repair(args) => repair::run(&args).map(done),
         Command::Redact(args) => redact::run(&args).map(done),
         Command::Symbolize(args) => symbolize::run(&args).map(done),

@@ -9,6 +9,7 @@
 //!   [`lsm`], [`gc`], [`commands`], [`probes`], [`spans`], [`memleak`], [`flamegraph`] and
 //!   [`histogram`] answer questions;
 //! - [`cat`] prints the rows of any table;
+//! - [`export`] writes what other programs read;
 //! - [`redact`] copies a recording without what tells of people;
 //! - [`repair`] makes a killed recording readable for other programs;
 //! - [`symbolize`] names frames later and elsewhere, with what [`bundle`] packs.
@@ -32,6 +33,7 @@ pub mod cli;
 pub mod codes;
 pub mod commands;
 pub mod distribution;
+pub mod export;
 pub mod files;
 pub mod flamegraph;
 pub mod gc;

@@ -4,7 +4,8 @@
 //! compare the recording with that. They run wherever BPF programs can be loaded, and say why where
 //! that is not so; with `LOOKBACK_REQUIRE_LIVE=1` it is a failure. [`kernels`] runs them under other
 //! kernels in virtual machines. [`golden`] compares what `analyze` says about the recordings in
-//! `fixtures/` with what is written beside them, and [`hostile`] spoils them.
+//! `fixtures/` with what is written beside them, [`hostile`] spoils them, and
+//! [`exports`] has other programs read what becomes of them.
 
 #[cfg(feature = "record")]
 mod command_line;
@@ -19,6 +20,8 @@ mod running;
 #[cfg(feature = "record")]
 mod workload;
 
+#[cfg(all(feature = "record", feature = "analyze"))]
+mod exports;
 #[cfg(feature = "analyze")]
 mod golden;
 #[cfg(all(feature = "record", feature = "analyze"))]

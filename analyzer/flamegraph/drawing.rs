@@ -32,14 +32,14 @@ pub(super) fn draw(
     let title = args
         .title
         .clone()
-        .unwrap_or_else(|| format!("{} on {}", args.weight.title(args), manifest.host.name));
+        .unwrap_or_else(|| format!("{} on {}", title_of(args), manifest.host.name));
     let mut options = Options::default();
     options.title = escaped(&title).into_owned();
     let said = std::iter::once(&heading.covers).chain(&heading.warnings);
     let said: Vec<&str> = said.map(String::as_str).collect();
     options.subtitle = Some(escaped(&said.join("; ")).into_owned());
-    options.count_name = args.weight.unit(&source.recording).to_owned();
-    let palette = match args.weight {
+    options.count_name = args.of.weight.unit(&source.recording).to_owned();
+    let palette = match args.of.weight {
         Weight::Cpu | Weight::Wall | Weight::Probe => BasicPalette::Hot,
         Weight::Offcpu => BasicPalette::Io,
         Weight::Outstanding
@@ -54,4 +54,12 @@ pub(super) fn draw(
     options.direction = if args.inverted { Direction::Inverted } else { Direction::Straight };
     inferno::flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), svg)?;
     Ok(())
+}
+
+fn title_of(args: &FlamegraphArgs) -> &'static str {
+    match (args.of.weight, args.frames.user, args.frames.kernel) {
+        (Weight::Cpu, true, _) => "User CPU time",
+        (Weight::Cpu, _, true) => "Kernel CPU time",
+        (weight, _, _) => weight.title(),
+    }
 }

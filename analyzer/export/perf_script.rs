@@ -1,0 +1,80 @@
+//! The text of `perf script`, for the many programs that read it.
+//!
+//! A line for each sample, with the time of the monotonic clock, and one for each frame, the innermost first. A call that was
+//! inlined has the module `(inlined)`, as perf writes it. What is missing stands at the top, in lines with `#`.
+
+use std::io::Write;
+
+use super::samples::{Sample, Samples};
+use super::walk::{Step, walk};
+use crate::flamegraph::names::folded_name;
+use crate::losses::Heading;
+use crate::render::escaped;
+
+/// Writes the samples.
+///
+/// # Errors
+/// If a table is damaged, or it cannot be written.
+pub(super) fn write(
+    samples: &Samples<'_>,
+    heading: &Heading,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    for line in std::iter::once(&heading.covers).chain(&heading.warnings) {
+        writeln!(out, "# {}", escaped(line))?;
+    }
+    let epoch = samples.source.recording.manifest().epoch;
+    let event = match crate::flamegraph::period(&samples.source.recording) {
+        "cycles" => "cycles",
+        _ => "cpu-clock",
+    };
+    samples.for_each(|sample| {
+        let Sample { pid, tid, cpu, period, .. } = sample;
+        let time = sample.ts.saturating_sub(epoch).max(0);
+        let (seconds, ns) = (time / 1_000_000_000, time % 1_000_000_000);
+        // Readers look for numbers behind it.
+        let comm = folded_name(sample.comm.unwrap_or("[unknown]"));
+        writeln!(out, "{comm} {pid}/{tid} [{cpu:03}] {seconds}.{ns:09}: {period} {event}:")?;
+        for step in walk(&samples.stacks, sample.stacks) {
+            frame(out, step)?;
+        }
+        writeln!(out)?;
+        Ok(())
+    })
+}
+
+fn frame(out: &mut dyn Write, step: Step<'_>) -> anyhow::Result<()> {
+    let (address, module) = match step {
+        Step::Note(text) => {
+            writeln!(out, "\t{:>16x} {} ([unknown])", 0, word(text))?;
+            return Ok(());
+        }
+        Step::Frame(_, frame) if frame.kernel => {
+            let module = frame.calls.first().and_then(|call| call.module.as_deref());
+            (frame.address, format!("[{}]", module.unwrap_or("kernel.kallsyms")))
+        }
+        Step::Frame(_, frame) => {
+            (frame.address, frame.module.clone().unwrap_or_else(|| "[unknown]".to_owned()))
+        }
+    };
+    let module = word(&module);
+    let mut calls: Vec<_> = step.calls().collect();
+    let Some(outer) = calls.pop() else {
+        writeln!(out, "\t{address:>16x} [unknown] ({module})")?;
+        return Ok(());
+    };
+    for call in calls {
+        writeln!(out, "\t{address:>16x} {} (inlined)", word(&call.name))?;
+    }
+    let name = word(&outer.name);
+    match outer.offset {
+        Some(offset) => writeln!(out, "\t{address:>16x} {name}+{offset:#x} ({module})")?,
+        None => writeln!(out, "\t{address:>16x} {name} ({module})")?,
+    }
+    Ok(())
+}
+
+/// A text that stays on its line.
+fn word(text: &str) -> String {
+    escaped(text).into_owned()
+}
