@@ -57,8 +57,7 @@ fn folded(recording: &str) -> (i64, BTreeMap<String, i64>) {
         let (stack, weight) = line.rsplit_once(' ').unwrap();
         let weight: i64 = weight.parse().unwrap();
         let leaf = stack.rsplit(';').next().unwrap();
-        let leaf =
-            ["_[k]", "_[i]", "_[j]"].iter().fold(leaf, |leaf, kind| leaf.trim_end_matches(kind));
+        let leaf = plain(leaf);
         sum += weight;
         *by_leaf.entry(leaf.to_owned()).or_default() += weight;
     }
@@ -103,6 +102,41 @@ fn go_tool_pprof_has_the_times_of_the_flame_graph() {
     let (hottest, weight) = by_leaf.iter().max_by_key(|(_, weight)| **weight).unwrap();
     assert_eq!(flat.get(hottest.as_str()), Some(weight), "{hottest} in {top}");
     assert!(pprof(&["-comments"]).contains("nothing lost"));
+}
+
+#[test]
+fn inferno_makes_the_folded_lines_of_perf_scripts_text() {
+    use inferno::collapse::Collapse as _;
+    let text = analyze(&["export", "demo.lookback", "--format", "perf-script"]);
+    let mut collapsed = Vec::new();
+    inferno::collapse::perf::Folder::default().collapse(text.as_bytes(), &mut collapsed).unwrap();
+    // A flame graph does not say where a frame is that has no name and lies in no file.
+    let collapsed = String::from_utf8(collapsed).unwrap().replace("[[vdso]]", "[unknown]");
+    let collapsed = sums(&collapsed);
+    let ours = sums(&analyze(&["flamegraph", "demo.lookback", "--folded"]));
+    assert!(collapsed.len() > 100);
+    assert_eq!(collapsed, ours);
+}
+
+/// The weights of folded stacks, without what is written differently: kinds of frames, and places of those without
+/// a name.
+fn sums(folded: &str) -> BTreeMap<String, i64> {
+    let mut sums = BTreeMap::new();
+    for line in folded.lines() {
+        let (stack, weight) = line.rsplit_once(' ').unwrap();
+        let frames = stack.split(';').map(|frame| {
+            let frame = plain(frame);
+            frame.split_once("+0x").map_or(frame.to_owned(), |(file, _)| format!("{file}]"))
+        });
+        let stack = frames.collect::<Vec<_>>().join(";");
+        *sums.entry(stack).or_default() += weight.parse::<i64>().unwrap();
+    }
+    sums
+}
+
+/// A frame without its kind.
+fn plain(frame: &str) -> &str {
+    ["_[k]", "_[i]", "_[j]"].iter().fold(frame, |frame, kind| frame.trim_end_matches(kind))
 }
 
 #[test]

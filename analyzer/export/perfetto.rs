@@ -163,9 +163,14 @@ impl<W: Write> Perfetto<W> {
         if is_new {
             new.event_categories.push(named(category, event.category));
         }
-        let (name, is_new) = self.interned.names.of(event.name.to_owned());
-        if is_new {
-            new.event_names.push(named(name, event.name));
+        // Slices have few names; instants may each have one of their own, such as a path.
+        let mut name = (None, Some(event.name.to_owned()));
+        if ty == BEGINS {
+            let (iid, is_new) = self.interned.names.of(event.name.to_owned());
+            if is_new {
+                new.event_names.push(named(iid, event.name));
+            }
+            name = (Some(iid), None);
         }
         let mut debug_annotations = Vec::with_capacity(event.args.len());
         for (key, value) in event.args {
@@ -179,7 +184,8 @@ impl<W: Write> Perfetto<W> {
             category_iids: vec![category],
             debug_annotations,
             ty: Some(ty),
-            name_iid: Some(name),
+            name_iid: name.0,
+            name: name.1,
             track_uuid: Some(self.uuid_of(track)),
             ..TrackEvent::default()
         };

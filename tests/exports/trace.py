@@ -55,7 +55,7 @@ for number, packet in enumerate(trace.packet):
 
 open_slices = collections.defaultdict(list)
 for ts, number, event in sorted(events, key=lambda event: event[:2]):
-    name = interned["event_names"][event.name_iid].name if event.name_iid else ""
+    name = interned["event_names"][event.name_iid].name if event.name_iid else event.name
     if event.type == BEGIN:
         open_slices[event.track_uuid].append(name)
     elif event.type == END:
