@@ -4,24 +4,24 @@
 //! that needs one defines it by a number. Times are Unix time in nanoseconds, as in the tables; the first packet says
 //! what the machine's other clocks showed.
 
+mod interned;
 pub(super) mod message;
 
-use std::hash::Hash;
 use std::io::Write;
 
 use ahash::HashMap;
 use lookback_schemas::manifest::Manifest;
 use prost::Message as _;
 
+use self::interned::{Interned, Uuid, named};
 use self::message::{
-    Argument, Bytes, Callstack, Clock, ClockSnapshot, CounterDescriptor, Data, DebugAnnotation,
-    Frame, InternedData, Mapping, Name, PerfSample, PerfSampleDefaults, ProcessDescriptor,
-    SystemInfo, ThreadDescriptor, Timebase, Trace, TracePacket, TracePacketDefaults,
-    TrackDescriptor, TrackEvent, Utsname,
+    Argument, Callstack, Clock, ClockSnapshot, CounterDescriptor, Data, DebugAnnotation,
+    InternedData, PerfSample, PerfSampleDefaults, ProcessDescriptor, SystemInfo, ThreadDescriptor,
+    Timebase, Trace, TracePacket, TracePacketDefaults, TrackDescriptor, TrackEvent, Utsname,
 };
 use super::samples::Sample;
 use super::timeline::{Counter, Event, Identity, Owner, Process, Sink, Track};
-use super::walk::{Pair, Step};
+use super::walk::Step;
 use crate::render::Value;
 
 /// All packets are of one sequence: whoever interns is one.
@@ -37,59 +37,6 @@ const BEGINS: u32 = 1;
 const ENDS: u32 = 2;
 const INSTANT: u32 = 3;
 const COUNTS: u32 = 4;
-
-/// Gives out numbers, from 1.
-struct Numbers<K>(HashMap<K, u64>);
-
-impl<K: Eq + Hash> Numbers<K> {
-    /// The number, and whether it is new.
-    fn of(&mut self, key: K) -> (u64, bool) {
-        let next = self.0.len() as u64 + 1;
-        match self.0.entry(key) {
-            std::collections::hash_map::Entry::Occupied(known) => (*known.get(), false),
-            std::collections::hash_map::Entry::Vacant(new) => (*new.insert(next), true),
-        }
-    }
-}
-
-impl<K> Default for Numbers<K> {
-    fn default() -> Self {
-        Numbers(HashMap::default())
-    }
-}
-
-/// What a track's number stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Uuid {
-    Process(Process),
-    Thread(Process, i32),
-    Track(Track),
-    Cpus,
-    Counter(u64),
-}
-
-/// What has a number.
-#[derive(Default)]
-struct Interned {
-    tracks: Numbers<Uuid>,
-    categories: Numbers<&'static str>,
-    names: Numbers<String>,
-    args: Numbers<&'static str>,
-    functions: Numbers<String>,
-    paths: Numbers<String>,
-    sources: Numbers<String>,
-    build_ids: Numbers<String>,
-    mappings: Numbers<(Option<String>, Option<String>)>,
-    /// Of a frame its number and the depth of the call; of what is no frame its text.
-    frames: Numbers<Place>,
-    stacks: Numbers<Pair>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Place {
-    Call(i64, usize),
-    Note(String),
-}
 
 /// Writes the trace.
 pub(super) struct Perfetto<W> {
@@ -221,77 +168,6 @@ impl<W: Write> Perfetto<W> {
             Owner::Thread(process, tid) => Some(self.uuid(Uuid::Thread(process, tid))),
         }
     }
-
-    /// The numbers of a step's calls, the innermost first.
-    fn frames(&mut self, step: Step<'_>, new: &mut InternedData) -> Vec<u64> {
-        let names = step.names();
-        let mut calls = step.calls();
-        let mut numbers = Vec::with_capacity(names.len());
-        for (depth, name) in names.into_iter().enumerate() {
-            let call = calls.next();
-            let place = match step {
-                Step::Frame(id, _) => Place::Call(id, depth),
-                Step::Note(text) => Place::Note(text.to_owned()),
-            };
-            let (iid, is_new) = self.interned.frames.of(place);
-            numbers.push(iid);
-            if !is_new {
-                continue;
-            }
-            let mut frame = Frame { iid: Some(iid), ..Frame::default() };
-            frame.function_name_id =
-                Some(text(&mut self.interned.functions, &name, &mut new.function_names));
-            if let Some(file) = call.and_then(|call| call.file.as_deref()) {
-                let path = text(&mut self.interned.sources, file, &mut new.source_paths);
-                frame.source_path_iid = Some(path);
-            }
-            let line = call.and_then(|call| call.line);
-            frame.line_number = line.and_then(|line| u32::try_from(line).ok());
-            if let Step::Frame(_, place) = step {
-                frame.rel_pc = Some(place.file_offset.unwrap_or(place.address).cast_unsigned());
-                frame.mapping_id = Some(self.mapping(place, new));
-            } else {
-                frame.mapping_id = Some(self.mapping(&crate::stacks::Frame::default(), new));
-            }
-            new.frames.push(frame);
-        }
-        numbers
-    }
-
-    fn mapping(&mut self, frame: &crate::stacks::Frame, new: &mut InternedData) -> u64 {
-        let path = match (&frame.module, frame.kernel) {
-            (_, true) => {
-                let module = frame.calls.first().and_then(|call| call.module.clone());
-                Some(module.unwrap_or_else(|| "kernel".to_owned()))
-            }
-            (module, false) => module.clone(),
-        };
-        let key = (path.clone(), frame.build_id.clone());
-        let (iid, is_new) = self.interned.mappings.of(key);
-        if is_new {
-            let build_id = frame.build_id.as_deref();
-            let build_id =
-                build_id.map(|id| text(&mut self.interned.build_ids, id, &mut new.build_ids));
-            let path =
-                path.map(|path| text(&mut self.interned.paths, &path, &mut new.mapping_paths));
-            let path_string_ids = path.into_iter().collect();
-            new.mappings.push(Mapping { iid: Some(iid), build_id, path_string_ids });
-        }
-        iid
-    }
-}
-
-/// The number of a text, which is defined if it is new.
-fn text(numbers: &mut Numbers<String>, text: &str, new: &mut Vec<Bytes>) -> u64 {
-    let (iid, is_new) = numbers.of(text.to_owned());
-    if is_new {
-        new.push(Bytes { iid: Some(iid), str: Some(text.as_bytes().to_vec()) });
-    }
-    iid
-}
-
-fn named(iid: u64, name: &str) -> Name {
-    Name { iid: Some(iid), name: Some(name.to_owned()) }
 }
 
 /// Times before 1970 are none that a trace can have.
@@ -421,7 +297,7 @@ impl<W: Write> Sink for Perfetto<W> {
         if is_new {
             let mut frame_ids = Vec::new();
             for step in steps() {
-                frame_ids.extend(self.frames(step, &mut new));
+                frame_ids.extend(self.interned.frames(step, &mut new));
             }
             frame_ids.reverse();
             new.callstacks.push(Callstack { iid: Some(stack), frame_ids });
