@@ -1,5 +1,5 @@
-//! How fast `analyze flamegraph` draws and `analyze export` writes, and how much memory they take. `cargo bench --bench draw`; needs root, to
-//! record.
+//! How fast `analyze flamegraph` draws and `analyze export` writes, and how much memory they take. `cargo bench
+//! --bench draw`; needs root, to record.
 //!
 //! Debian's Python is sampled for some seconds. Those samples are then written again and again, each time a
 //! little later, into a recording of as many rows as are wanted, with the stacks, frames and names of the
