@@ -10,30 +10,28 @@ use arrow::array::{
 use arrow::datatypes::Int64Type;
 use arrow::record_batch::RecordBatch;
 use clap::Args;
-use lookback_schemas::recording::ALL_TIME;
 use lookback_schemas::wire::{Loc, Words};
 use lookback_schemas::{Column, Kind, TableId, Type, cell};
 
-use crate::cli::{Source, SourceArgs};
+use crate::cli::{Source, WordsArgs};
 use crate::codes;
 use crate::processes::known;
 use crate::render::{self, Output, Value};
 use crate::scope::{Scope, ScopeArgs};
 use crate::timeline::{self, Selection};
+use crate::window::{WindowArgs, timed};
 
 /// Shown below the help.
 pub const EXAMPLE: &str = "Examples:\n  analyze cat web1.lookback exec --columns ts,pid,argv\n  \
+                           analyze cat web1.lookback web2.lookback exec --limit 100\n  \
                            analyze cat web1.lookback sample --since 5s --limit 100 --format csv";
 
 /// Options of `analyze cat`.
 #[derive(Args, Debug)]
 pub struct CatArgs {
-    /// The recording, and the part of it.
+    /// The recordings, the table.
     #[command(flatten)]
-    pub source: SourceArgs,
-    /// The table
-    #[arg(value_parser = crate::cli::table)]
-    pub table: TableId,
+    pub words: WordsArgs<1>,
     /// Only these columns, in this order
     #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
     pub columns: Vec<String>,
@@ -49,20 +47,20 @@ pub struct CatArgs {
 ///
 /// # Errors
 /// If the table lacks a column that was asked for or is damaged, or the output cannot be written.
-pub fn run(args: &CatArgs) -> anyhow::Result<()> {
-    let source = Source::open(&args.source)?;
-    let scope = Scope::new(&args.scope, &source.recording)?;
-    check(&source, &scope, args.table)?;
+pub fn run(args: &CatArgs, source: &Source) -> anyhow::Result<()> {
+    let (table, _) = args.words.table()?;
+    let scope = source.scope(&args.scope)?;
+    check(&args.words.window, &scope, table)?;
     let mut columns: Vec<&'static Column> = Vec::new();
     for name in &args.columns {
-        columns.push(crate::cli::column(args.table, name)?);
+        columns.push(crate::cli::column(table, name)?);
     }
     if columns.is_empty() {
-        columns = args.table.columns().iter().collect();
+        columns = table.columns().iter().collect();
     }
 
-    let mut output = source.begin(&[args.table])?;
-    rows((&source, &scope), args.table, &columns, args.limit.unwrap_or(u64::MAX), &mut output)?;
+    let mut output = source.begin(&[table])?;
+    rows((source, &scope), table, columns, args.limit, &mut output)?;
     output.finish()
 }
 
@@ -70,26 +68,39 @@ pub fn run(args: &CatArgs) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// Names the filter that does not apply.
-pub(crate) fn check(source: &Source, scope: &Scope, table: TableId) -> anyhow::Result<()> {
+pub(crate) fn check(window: &WindowArgs, scope: &Scope, table: TableId) -> anyhow::Result<()> {
     scope.check(table)?;
-    if !crate::window::timed(table) && source.window.range != ALL_TIME {
+    if !timed(table) && (window.since.is_some() || window.until.is_some()) {
         bail!("--since and --until do not apply: table `{}` has no times", table.name());
     }
     Ok(())
 }
 
-/// Writes the first rows of the table, in the order of time.
+/// Writes the rows of the table in the order of time, the first `limit` of them if there is one.
 ///
 /// # Errors
 /// If the table is damaged, or the output cannot be written.
 pub(crate) fn rows(
     (source, scope): (&Source, &Scope),
     table: TableId,
-    columns: &[&'static Column],
-    mut limit: u64,
+    mut columns: Vec<&'static Column>,
+    limit: Option<u64>,
     output: &mut Output,
 ) -> anyhow::Result<()> {
-    let mut rows = output.rows(columns.iter().copied().map(render::Column::recorded).collect());
+    let mut shown: Vec<render::Column> =
+        columns.iter().copied().map(render::Column::recorded).collect();
+    // Recordings go together by it.
+    if let Some(ts) = table.column("ts")
+        && columns.iter().all(|column| column.name != ts.name)
+    {
+        columns.push(ts);
+        shown.push(render::Column::recorded(ts).hidden());
+    }
+    let mut rows = match timed(table) {
+        true => output.first_events(shown, limit),
+        false => output.rows(shown),
+    };
+    let mut limit = limit.unwrap_or(u64::MAX);
     let selection = Selection {
         table,
         window: source.window.range.clone(),
@@ -102,7 +113,7 @@ pub(crate) fn rows(
             columns.iter().map(|column| Cells::of(&batch, column)).collect()
         };
         timeline::for_each(&source.recording, &selection, cells, |cells, row| {
-            let values: Vec<Value> = std::iter::zip(columns, cells)
+            let values: Vec<Value> = std::iter::zip(&columns, cells)
                 .map(|(column, cells)| named(table, column, cells.value(column.kind, row)))
                 .collect();
             rows.row(&values)?;

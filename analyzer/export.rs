@@ -35,7 +35,7 @@ use lookback_schemas::TableId;
 
 use self::samples::Samples;
 use self::timeline::{Event, Owner, Sink, Timeline};
-use crate::cli::{Source, SourceArgs};
+use crate::cli::Source;
 use crate::flamegraph::folding::{FrameArgs, Sums, fold_sums};
 use crate::flamegraph::{self, Weight, WeightArgs};
 use crate::losses::Heading;
@@ -58,7 +58,7 @@ pub const EXAMPLE: &str = "Examples:\n  analyze export web1.lookback --format pp
 /// Options of `analyze export`.
 #[derive(Args, Debug)]
 pub struct ExportArgs {
-    /// The recording: a directory
+    /// The recording: a directory; one only, not several hosts
     #[arg(value_name = "RECORDING")]
     pub recording: PathBuf,
     /// The format
@@ -68,7 +68,7 @@ pub struct ExportArgs {
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// Only this table, as csv, jsonl or arrow [default: all]
-    #[arg(long, value_name = "TABLE", value_parser = crate::cli::table)]
+    #[arg(long, value_name = "TABLE", value_parser = crate::cli::table_of)]
     pub table: Option<TableId>,
     /// What stacks weigh.
     #[command(flatten)]
@@ -164,8 +164,7 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
         bail!("this format is nothing for a terminal: name a file with -o");
     }
     let output = OutputArgs { output: args.output.clone(), ..OutputArgs::default() };
-    let (recording, window) = (args.recording.clone(), args.window.clone());
-    let source = Source::open(&SourceArgs { recording, window, output })?;
+    let source = Source::open(&args.recording, &args.window, &output)?;
     let scope = Scope::new(&args.scope, &source.recording)?;
     let from = (&source, &scope);
     match args.format {
@@ -225,7 +224,10 @@ fn samples(
 
 fn rows(args: &ExportArgs, from: From<'_>, format: tables::Format) -> anyhow::Result<()> {
     match (args.table, &args.output) {
-        (Some(table), _) => tables::one(from, table, format),
+        (Some(table), _) => {
+            crate::cat::check(&args.window, from.1, table)?;
+            tables::one(from, table, format)
+        }
         (None, Some(directory)) => tables::all(from, format, directory),
         (None, None) => bail!("name a table with --table, or a directory for all with -o"),
     }

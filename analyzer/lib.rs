@@ -14,7 +14,7 @@
 //! - [`repair`] makes a killed recording readable for other programs;
 //! - [`symbolize`] names frames later and elsewhere, with what [`bundle`] packs.
 //!
-//! They share how a recording is narrowed down ([`window`] in time, [`scope`] to processes), how
+//! Each is written for one recording; [`hosts`] makes one report of several. They share how a recording is narrowed down ([`window`] in time, [`scope`] to processes), how
 //! its rows are put into order ([`timeline`]) or added up ([`tally`], [`distribution`]), by steps of
 //! time ([`bins`]) or as stretches of it ([`intervals`], [`waits`]), who a pid
 //! was at a time ([`lifetimes`]), what memory was held ([`blocks`], [`heap`], [`mapped`]) in which
@@ -39,6 +39,7 @@ pub mod flamegraph;
 pub mod gc;
 pub mod heap;
 pub mod histogram;
+pub mod hosts;
 pub mod info;
 pub mod intervals;
 pub mod irqs;

@@ -188,6 +188,8 @@ pub struct Heading {
     pub covers: String,
     /// What is missing, one line each.
     pub warnings: Vec<String>,
+    /// Of one of several recordings: how its times become those of all.
+    pub remarks: Vec<String>,
 }
 
 impl Heading {
@@ -196,7 +198,7 @@ impl Heading {
     pub fn new(recording: &Recording, tables: &[TableId], window: &Window) -> Heading {
         let time = format!(
             "{} + {}",
-            utc(window.start()),
+            utc(window.clock.shared(window.start())),
             spoken(window.end().saturating_sub(window.start()))
         );
         let unended = match window.span.ended {
@@ -220,13 +222,21 @@ impl Heading {
                 };
                 let lost = missing.iter().map(|missing| missing.describe(window.span.start));
                 let warnings = lost.chain(cut_off).map(|what| format!("LOSSY: {what}")).collect();
-                Heading { covers: format!("{time}, {summary}{unended}"), warnings }
+                Heading {
+                    covers: format!("{time}, {summary}{unended}"),
+                    warnings,
+                    remarks: Vec::new(),
+                }
             }
             Err(error) => {
                 let unknown = format!("LOSSY, perhaps: what was lost is not readable: {error}");
                 let cut_off = cut_off.into_iter().map(|what| format!("LOSSY: {what}"));
                 let warnings = std::iter::once(unknown).chain(cut_off).collect();
-                Heading { covers: format!("{time}, losses unknown{unended}"), warnings }
+                Heading {
+                    covers: format!("{time}, losses unknown{unended}"),
+                    warnings,
+                    remarks: Vec::new(),
+                }
             }
         }
     }

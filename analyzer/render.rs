@@ -19,6 +19,7 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use jiff::tz::TimeZone;
 
+use crate::hosts::part::{Order, Part, Said};
 use crate::losses::Heading;
 use text::{join, moment, steers, zoned};
 
@@ -60,6 +61,15 @@ pub struct OutputArgs {
     /// Time zone of the times in tables
     #[arg(long, value_enum, default_value_t, help_heading = "Output")]
     pub tz: Zone,
+}
+
+impl OutputArgs {
+    fn zone(&self) -> TimeZone {
+        match self.tz {
+            Zone::Utc => TimeZone::UTC,
+            Zone::Local => TimeZone::system(),
+        }
+    }
 }
 
 /// One value of a row.
@@ -138,6 +148,17 @@ enum Shown {
     Everywhere,
     InTables,
     InData,
+    Nowhere,
+}
+
+impl Shown {
+    fn in_tables(self) -> bool {
+        matches!(self, Shown::Everywhere | Shown::InTables)
+    }
+
+    fn in_data(self) -> bool {
+        matches!(self, Shown::Everywhere | Shown::InData)
+    }
 }
 
 /// What a report says about one of its columns.
@@ -176,6 +197,12 @@ impl Column {
         Column { shown: Shown::InData, ..self }
     }
 
+    /// The column, only to tell the order of rows by.
+    #[must_use]
+    pub fn hidden(self) -> Column {
+        Column { shown: Shown::Nowhere, ..self }
+    }
+
     /// A column of the recording as it is; its header is its name.
     #[must_use]
     pub fn recorded(column: &lookback_schemas::Column) -> Column {
@@ -192,6 +219,11 @@ impl Column {
         };
         let list = column.ty == lookback_schemas::Type::I64s;
         Column { right: number && !list, ..Column::new(column.name, column.name) }
+    }
+
+    /// What JSON and CSV call it.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
     }
 
     /// At least this wide in tables.
@@ -216,6 +248,8 @@ pub struct Output {
     terminal: bool,
     /// Start of the recording: times of day without a date are of this day.
     start: i64,
+    /// Of a report on one of several recordings: what takes it all.
+    part: Option<Part>,
 }
 
 /// A writer whose errors name it.
@@ -269,13 +303,15 @@ impl Output {
             }
         };
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let zone = match args.tz {
-            Zone::Utc => TimeZone::UTC,
-            Zone::Local => TimeZone::system(),
-        };
         let mut output = Output::to(inner, args.format, start);
         output.sink.get_mut().name = name;
-        Ok(Output { zone, colour: terminal && !no_colour, terminal, ..output })
+        Ok(Output { zone: args.zone(), colour: terminal && !no_colour, terminal, ..output })
+    }
+
+    /// The output of a report on one of several recordings: it goes to the report on all.
+    pub(crate) fn of_part(args: &OutputArgs, part: Part) -> Output {
+        let output = Output::to(Box::new(io::sink()), args.format, 0);
+        Output { zone: args.zone(), part: Some(part), ..output }
     }
 
     /// An output that goes into `inner`, which is no terminal; times in UTC.
@@ -283,7 +319,7 @@ impl Output {
     pub fn to(inner: Box<dyn Write>, format: Format, start: i64) -> Output {
         let sink = BufWriter::with_capacity(64 << 10, Named { name: String::new(), inner });
         let (colour, terminal) = (false, false);
-        Output { sink, format, zone: TimeZone::UTC, colour, terminal, start }
+        Output { sink, format, zone: TimeZone::UTC, colour, terminal, start, part: None }
     }
 
     /// The format that was asked for.
@@ -292,18 +328,15 @@ impl Output {
         self.format
     }
 
-    /// Whether a person reads this as it is printed.
-    #[must_use]
-    pub fn is_terminal(&self) -> bool {
-        self.terminal
-    }
-
     /// Writes the report's first lines, in which it says what it covers and what is missing. In
     /// JSON and CSV, which have no place for that, what is missing goes to the standard error.
     ///
     /// # Errors
     /// If it cannot be written.
     pub fn heading(&mut self, heading: &Heading) -> anyhow::Result<()> {
+        if let Some(part) = &self.part {
+            return part.say(Said::Heading(heading.clone()));
+        }
         match self.format {
             Format::Table => {
                 self.line(&format!("# {}", heading.covers))?;
@@ -315,6 +348,7 @@ impl Output {
                         self.line(&format!("# {text}"))?;
                     }
                 }
+                self.notes(&heading.remarks)?;
             }
             Format::Json | Format::Jsonl | Format::Csv => heading.warn(),
         }
@@ -327,6 +361,9 @@ impl Output {
     /// # Errors
     /// If it cannot be written.
     pub fn notes(&mut self, notes: &[String]) -> anyhow::Result<()> {
+        if let Some(part) = &self.part {
+            return part.say(Said::Notes(notes.iter().map(|note| part.of_host(note)).collect()));
+        }
         for note in notes {
             match self.format {
                 Format::Table => self.line(&format!("# {note}"))?,
@@ -341,17 +378,65 @@ impl Output {
     /// # Errors
     /// If it cannot be written.
     pub fn line(&mut self, text: &str) -> anyhow::Result<()> {
+        if let Some(part) = &self.part {
+            return part.say(Said::Line(text.to_owned()));
+        }
         writeln!(self.sink, "{text}").map_err(anyhow::Error::from)
     }
 
-    /// The writer underneath, for what is neither rows nor lines.
-    pub fn raw(&mut self) -> &mut impl Write {
+    /// Writes what is neither rows nor lines.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn bytes(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        match &self.part {
+            Some(part) => part.say(Said::Bytes(bytes.to_vec())),
+            None => self.sink.write_all(bytes).map_err(anyhow::Error::from),
+        }
+    }
+
+    /// Where the bytes of one recording's report go as they are made. What is made from several has no such
+    /// place: see [`bytes`](Output::bytes).
+    pub(crate) fn raw(&mut self) -> &mut impl Write {
+        debug_assert!(
+            self.part.is_none(),
+            "only reports on one recording write bytes as they come"
+        );
         &mut self.sink
     }
 
-    /// Begins the rows of a report.
+    /// Begins the rows of a report. Those of several recordings follow each other.
     pub fn rows(&mut self, columns: Vec<Column>) -> Rows<'_> {
-        Rows { output: self, columns, held: Vec::new(), state: State::Begun, line: String::new() }
+        self.rows_in_order(columns, None)
+    }
+
+    /// Begins the rows of a report that come in the order of the moments in their column `ts`. Those of
+    /// several recordings go together in that order.
+    pub fn events(&mut self, columns: Vec<Column>) -> Rows<'_> {
+        self.events_by("ts", columns)
+    }
+
+    /// As [`events`](Output::events), in the order of another column.
+    pub fn events_by(&mut self, order: &'static str, columns: Vec<Column>) -> Rows<'_> {
+        self.rows_in_order(columns, Some(Order { column: order, most: None }))
+    }
+
+    /// As [`events`](Output::events), where each recording has `most` rows at most, and all together too.
+    pub fn first_events(&mut self, columns: Vec<Column>, most: Option<u64>) -> Rows<'_> {
+        self.rows_in_order(columns, Some(Order { column: "ts", most }))
+    }
+
+    fn rows_in_order(&mut self, columns: Vec<Column>, order: Option<Order>) -> Rows<'_> {
+        if let Some(part) = &self.part {
+            part.begin(columns.clone(), order);
+        }
+        self.resume(Paused { columns, held: Vec::new(), state: State::Begun, line: String::new() })
+    }
+
+    /// Goes on with rows that were paused.
+    pub(crate) fn resume(&mut self, paused: Paused) -> Rows<'_> {
+        let Paused { columns, held, state, line } = paused;
+        Rows { output: self, columns, held, state, line }
     }
 
     /// Writes what is left.
@@ -365,6 +450,7 @@ impl Output {
     /// The moment as a table shows it: RFC 3339 with `digits` of a second.
     #[must_use]
     pub fn moment(&self, ns: i64, digits: u8) -> String {
+        let ns = self.part.as_ref().map_or(ns, |part| part.shared(ns));
         moment(ns, digits, &self.zone)
     }
 
@@ -410,6 +496,25 @@ enum State {
     Flowing,
 }
 
+/// Rows that are to go on later.
+pub(crate) struct Paused {
+    columns: Vec<Column>,
+    held: Vec<Vec<String>>,
+    state: State,
+    line: String,
+}
+
+impl Paused {
+    /// The rows with other columns, of which data has the same: a header of CSV is written once.
+    pub(crate) fn with(self, columns: Vec<Column>) -> Option<Paused> {
+        let names = |columns: &[Column]| -> Vec<&'static str> {
+            let in_data = columns.iter().filter(|column| column.shown.in_data());
+            in_data.map(|column| column.name).collect()
+        };
+        (names(&self.columns) == names(&columns)).then_some(Paused { columns, ..self })
+    }
+}
+
 /// Writes the rows of a report as they come.
 pub struct Rows<'o> {
     output: &'o mut Output,
@@ -420,16 +525,25 @@ pub struct Rows<'o> {
 }
 
 impl Rows<'_> {
+    /// Lets go of the output, to go on later.
+    pub(crate) fn pause(self) -> Paused {
+        let Rows { columns, held, state, line, .. } = self;
+        Paused { columns, held, state, line }
+    }
+
     /// Writes a row: a value for each column, in order.
     ///
     /// # Errors
     /// If it cannot be written.
     pub fn row(&mut self, values: &[Value]) -> anyhow::Result<()> {
         debug_assert_eq!(values.len(), self.columns.len(), "a value for each column");
+        if let Some(part) = &mut self.output.part {
+            return part.row(values);
+        }
         match self.output.format {
             Format::Table => {
                 let cells = std::iter::zip(&self.columns, values)
-                    .filter(|(column, _)| column.shown != Shown::InData)
+                    .filter(|(column, _)| column.shown.in_tables())
                     .map(|(_, value)| self.output.cell(value))
                     .collect::<Vec<_>>();
                 if self.state == State::Flowing {
@@ -460,7 +574,7 @@ impl Rows<'_> {
                 self.csv_header()?;
                 let terminal = self.output.terminal;
                 let fields = std::iter::zip(&self.columns, values)
-                    .filter(|(column, _)| column.shown != Shown::InTables)
+                    .filter(|(column, _)| column.shown.in_data())
                     .map(|(_, value)| csv_field(value, terminal));
                 csv_line(&mut self.output.sink, &mut self.line, fields)
             }
@@ -472,7 +586,7 @@ impl Rows<'_> {
         self.line.push('{');
         let mut first = true;
         for (column, value) in std::iter::zip(&self.columns, values) {
-            if column.shown == Shown::InTables {
+            if !column.shown.in_data() {
                 continue;
             }
             if !std::mem::replace(&mut first, false) {
@@ -490,6 +604,9 @@ impl Rows<'_> {
     /// # Errors
     /// If what is left cannot be written.
     pub fn end(mut self) -> anyhow::Result<()> {
+        if let Some(part) = &mut self.output.part {
+            return part.end();
+        }
         match (self.output.format, self.state) {
             (Format::Table, State::Begun) => self.begin_table(),
             (Format::Table, State::Flowing) => Ok(()),
@@ -506,7 +623,7 @@ impl Rows<'_> {
             let names = self
                 .columns
                 .iter()
-                .filter(|column| column.shown != Shown::InTables)
+                .filter(|column| column.shown.in_data())
                 .map(|column| column.name.to_owned());
             csv_line(&mut self.output.sink, &mut self.line, names)?;
         }
@@ -517,7 +634,7 @@ impl Rows<'_> {
     fn begin_table(&mut self) -> anyhow::Result<()> {
         self.state = State::Flowing;
         let held = std::mem::take(&mut self.held);
-        let shown = self.columns.iter_mut().filter(|column| column.shown != Shown::InData);
+        let shown = self.columns.iter_mut().filter(|column| column.shown.in_tables());
         let mut header = Vec::new();
         for (index, column) in shown.enumerate() {
             let cells = held.iter().map(|cells| cells[index].chars().count());
@@ -534,7 +651,7 @@ impl Rows<'_> {
 
     fn table_line(&mut self, cells: &[String]) -> anyhow::Result<()> {
         self.line.clear();
-        let shown = self.columns.iter().filter(|column| column.shown != Shown::InData);
+        let shown = self.columns.iter().filter(|column| column.shown.in_tables());
         for (column, cell) in std::iter::zip(shown, cells) {
             if !self.line.is_empty() {
                 self.line.push(' ');

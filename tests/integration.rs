@@ -4,11 +4,13 @@
 //! compare the recording with that. They run wherever BPF programs can be loaded, and say why where
 //! that is not so; with `LOOKBACK_REQUIRE_LIVE=1` it is a failure. [`kernels`] runs them under other
 //! kernels in virtual machines. [`golden`] compares what `analyze` says about the recordings in
-//! `fixtures/` with what is written beside them, [`hostile`] spoils them, and
-//! [`exports`] has other programs read what becomes of them.
+//! `fixtures/` with what is written beside them, [`fleet`] takes them for several hosts, [`hostile`] spoils them,
+//! [`exports`] has other programs read what becomes of them, and [`docs`] runs what the book shows.
 
 #[cfg(feature = "record")]
 mod command_line;
+#[cfg(all(feature = "record", feature = "analyze"))]
+mod docs;
 #[cfg(feature = "record")]
 mod kernels;
 #[cfg(feature = "record")]
@@ -22,6 +24,8 @@ mod workload;
 
 #[cfg(all(feature = "record", feature = "analyze"))]
 mod exports;
+#[cfg(feature = "analyze")]
+mod fleet;
 #[cfg(feature = "analyze")]
 mod golden;
 #[cfg(all(feature = "record", feature = "analyze"))]

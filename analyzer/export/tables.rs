@@ -45,13 +45,12 @@ impl Format {
 /// Writes one table.
 ///
 /// # Errors
-/// If the table has no column for the scope or is damaged, or it cannot be written.
+/// If the table is damaged, or it cannot be written.
 pub(super) fn one(
     (source, scope): (&Source, &Scope),
     table: TableId,
     format: Format,
 ) -> anyhow::Result<()> {
-    cat::check(source, scope, table)?;
     source.heading(&[table]).warn();
     write((source, scope), table, format, &source.args)
 }
@@ -105,8 +104,8 @@ fn write(
         Format::Text(format) => {
             let args = OutputArgs { format, ..args.clone() };
             let mut output = Output::open(&args, source.window.span.start)?;
-            let columns: Vec<_> = table.columns().iter().collect();
-            cat::rows((source, scope), table, &columns, u64::MAX, &mut output)?;
+            let columns = table.columns().iter().collect();
+            cat::rows((source, scope), table, columns, None, &mut output)?;
             output.finish()
         }
         Format::Arrow => {
