@@ -26,6 +26,7 @@ help:
 	@echo 'make test-kernels   run the tests that record under five kernels, in virtual machines'
 	@echo 'make test-faults    run the tests of faults at their full counts (docs/reliability.md)'
 	@echo 'make engines-test   compare other engines that read recordings with our reports; Spark takes minutes'
+	@echo 'make test-exports   run the tests of exports with Perfetto, Arrow and Speedscope themselves'
 	@echo 'make soak           record a steady load for SOAK_SECONDS (an hour)'
 	@echo 'make fuzz           try made-up files for FUZZ_SECONDS each (5 min); needs cargo-fuzz and nightly'
 	@echo 'make bench          measure the recorder (docs/performance.md)'
@@ -124,6 +125,12 @@ engines-test: packages traced-packages engine-packages tracefs
 	$(ENGINES)-spark35/bin/pip install -q --disable-pip-version-check -r tests/engines/spark35.txt
 	LOOKBACK_ENGINES=duckdb,datafusion,polars,spark,spark35 cargo test --test integration -- --nocapture engines::
 
+# Exports read by programs that `make test` does not install: Python packages, and Speedscope in Chromium.
+.PHONY: test-exports
+test-exports: packages traced-packages
+	tests/exports/prepare target/exports
+	cargo test --test integration -- --nocapture exports
+
 .PHONY: soak
 soak: export SOAK_SECONDS ?= 3600
 soak: packages tracefs
@@ -167,7 +174,7 @@ book:
 lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	shellcheck tests/install tests/demo tests/kernels/run tests/kernels/prepare tests/fuzz/run tests/package fixtures/make .ci/run
+	shellcheck tests/install tests/demo tests/kernels/run tests/kernels/prepare tests/fuzz/run tests/package tests/exports/prepare fixtures/make .ci/run
 
 .PHONY: install
 install: packages

@@ -5,14 +5,14 @@ use std::ops::ControlFlow;
 use anyhow::bail;
 use arrow::record_batch::RecordBatch;
 use clap::Args;
-use lookback_schemas::Column;
 use lookback_schemas::lines::cells::{Cells, named};
+use lookback_schemas::{Column, TableId};
 
 use crate::cli::{Source, WordsArgs};
-use crate::render::{self, Value};
-use crate::scope::ScopeArgs;
+use crate::render::{self, Output, Value};
+use crate::scope::{Scope, ScopeArgs};
 use crate::timeline::{self, Selection};
-use crate::window::timed;
+use crate::window::{WindowArgs, timed};
 
 /// Shown below the help.
 pub const EXAMPLE: &str = "Examples:\n  analyze cat web1.lookback exec --columns ts,pid,argv\n  \
@@ -43,10 +43,7 @@ pub struct CatArgs {
 pub fn run(args: &CatArgs, source: &Source) -> anyhow::Result<()> {
     let (table, _) = args.words.table()?;
     let scope = source.scope(&args.scope)?;
-    scope.check(table)?;
-    if !timed(table) && (args.words.window.since.is_some() || args.words.window.until.is_some()) {
-        bail!("--since and --until do not apply: table `{}` has no times", table.name());
-    }
+    check(&args.words.window, &scope, table)?;
     let mut columns: Vec<&'static Column> = Vec::new();
     for name in &args.columns {
         columns.push(crate::cli::column(table, name)?);
@@ -56,6 +53,33 @@ pub fn run(args: &CatArgs, source: &Source) -> anyhow::Result<()> {
     }
 
     let mut output = source.begin(&[table])?;
+    rows((source, &scope), table, columns, args.limit, &mut output)?;
+    output.finish()
+}
+
+/// Makes sure that the rows of the table can be told to be wanted or not.
+///
+/// # Errors
+/// Names the filter that does not apply.
+pub(crate) fn check(window: &WindowArgs, scope: &Scope, table: TableId) -> anyhow::Result<()> {
+    scope.check(table)?;
+    if !timed(table) && (window.since.is_some() || window.until.is_some()) {
+        bail!("--since and --until do not apply: table `{}` has no times", table.name());
+    }
+    Ok(())
+}
+
+/// Writes the rows of the table in the order of time, the first `limit` of them if there is one.
+///
+/// # Errors
+/// If the table is damaged, or the output cannot be written.
+pub(crate) fn rows(
+    (source, scope): (&Source, &Scope),
+    table: TableId,
+    mut columns: Vec<&'static Column>,
+    limit: Option<u64>,
+    output: &mut Output,
+) -> anyhow::Result<()> {
     let mut shown: Vec<render::Column> =
         columns.iter().copied().map(render::Column::recorded).collect();
     // Recordings go together by it.
@@ -66,18 +90,18 @@ pub fn run(args: &CatArgs, source: &Source) -> anyhow::Result<()> {
         shown.push(render::Column::recorded(ts).hidden());
     }
     let mut rows = match timed(table) {
-        true => output.first_events(shown, args.limit),
+        true => output.first_events(shown, limit),
         false => output.rows(shown),
     };
+    let mut limit = limit.unwrap_or(u64::MAX);
     let selection = Selection {
         table,
         window: source.window.range.clone(),
-        scope: &scope,
+        scope,
         columns: Some(columns.iter().map(|column| column.name).collect()),
         ahead: false,
     };
-    let mut left = args.limit.unwrap_or(u64::MAX);
-    if left > 0 {
+    if limit > 0 {
         let cells = |batch: RecordBatch| -> Result<Vec<Cells>, String> {
             columns.iter().map(|column| Cells::of(&batch, column)).collect()
         };
@@ -86,12 +110,11 @@ pub fn run(args: &CatArgs, source: &Source) -> anyhow::Result<()> {
                 .map(|(column, cells)| named(table, column, cells.value(column.kind, row)))
                 .collect();
             rows.row(&values)?;
-            left -= 1;
-            Ok(if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            limit -= 1;
+            Ok(if limit == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
     }
-    rows.end()?;
-    output.finish()
+    rows.end()
 }
 
 #[cfg(test)]

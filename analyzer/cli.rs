@@ -22,7 +22,7 @@ use crate::scope::{Scope, ScopeArgs, UnknownCgroup};
 use crate::tally::Sum;
 use crate::window::{Span, Window, WindowArgs};
 use crate::{
-    bundle, cat, check, commands, diff, flamegraph, gc, histogram, info, irqs, lsm, manual,
+    bundle, cat, check, commands, diff, export, flamegraph, gc, histogram, info, irqs, lsm, manual,
     memleak, offcpu, opens, probes, processes, redact, repair, runqlat, signals, spans, symbolize,
     syscalls, tcp, unlinks, views,
 };
@@ -113,6 +113,9 @@ pub enum Command {
     /// SQL for DuckDB, DataFusion or Spark: views of all tables and reports over recordings
     #[command(after_help = views::EXAMPLE)]
     Views(views::ViewsArgs),
+    /// Write what other programs read: pprof, Perfetto, Chrome, Speedscope, Firefox, perf script, CSV, Arrow
+    #[command(after_help = export::EXAMPLE)]
+    Export(export::ExportArgs),
     /// Finish the files of a killed recording, for other programs that read Parquet
     #[command(after_help = repair::EXAMPLE)]
     Repair(repair::RepairArgs),
@@ -396,6 +399,7 @@ impl Command {
                 reports(&args.words.source()?, false, |source| cat::run(args, source))?;
             }
             Command::Views(args) => views::run(args)?,
+            Command::Export(args) => export::run(args)?,
             Command::Repair(args) => repair::run(args)?,
             Command::Redact(args) => redact::run(args)?,
             Command::Symbolize(args) => symbolize::run(args)?,
@@ -431,7 +435,7 @@ pub fn quiet_decoder() {
 ///
 /// # Errors
 /// Lists the tables there are.
-fn table_of(name: &str) -> Result<TableId, String> {
+pub(crate) fn table_of(name: &str) -> Result<TableId, String> {
     TableId::from_name(name).ok_or_else(|| {
         let names: Vec<&str> = TableId::ALL.iter().map(|table| table.name()).collect();
         let hint = did_you_mean(name, names.iter().copied());

@@ -15,13 +15,14 @@
 
 mod cpu;
 mod drawing;
-mod folding;
+pub(crate) mod folding;
 mod memory;
-mod names;
+pub(crate) mod names;
 mod offcpu;
 mod probe;
 #[cfg(test)]
 mod tests;
+mod weight;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal as _;
@@ -29,14 +30,13 @@ use std::path::PathBuf;
 use std::str::FromStr as _;
 
 use anyhow::{Context as _, bail};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use inferno::flamegraph::Palette;
 use lookback_schemas::TableId;
 use lookback_schemas::manifest::Symbols;
-use lookback_schemas::recording::Recording;
 
 use self::drawing::{Picture, draw};
-use self::folding::Folded;
+use self::folding::{Folded, FrameArgs, fold_sums};
 use self::names::folded_name;
 use crate::cli::{Source, SourceArgs};
 use crate::hosts::Reach;
@@ -45,8 +45,11 @@ use crate::losses::Heading;
 use crate::memleak::is_recorded;
 use crate::render::{Column, Format, Output, OutputArgs, Value};
 use crate::scope::{Scope, ScopeArgs};
-use crate::tally::{self, ThreadsArgs};
+use crate::tally;
 use crate::window::WindowArgs;
+
+pub(crate) use self::cpu::period;
+pub use self::weight::{Weight, WeightArgs};
 
 /// Shown below the help.
 pub const EXAMPLE: &str = "Examples:\n  analyze flamegraph web1.lookback -o flamegraph.svg\n  \
@@ -68,18 +71,9 @@ pub struct FlamegraphArgs {
     /// Which processes.
     #[command(flatten)]
     pub scope: ScopeArgs,
-    /// What the graph is of
-    #[arg(long, value_enum, default_value_t = Weight::Cpu)]
-    pub weight: Weight,
-    /// With `--weight probe` only hits of the probe of this name; can be given again
-    #[arg(long, value_name = "NAME")]
-    pub probe: Vec<String>,
-    /// With `--weight offcpu` or `wall` who ended each wait, behind its stack
-    #[arg(long)]
-    pub waker: bool,
-    /// Memory at this instant: the forms of --since [default: the end]
-    #[arg(long, value_name = "TIME")]
-    pub at: Option<String>,
+    /// What the graph is of.
+    #[command(flatten)]
+    pub of: WeightArgs,
     /// What has changed since this instant, of memory
     #[arg(long, value_name = "TIME", conflicts_with = "diff")]
     pub diff_at: Option<String>,
@@ -89,21 +83,9 @@ pub struct FlamegraphArgs {
     /// With a frame for each host at the root
     #[arg(long, value_parser = host_or_one::<Nothing>())]
     pub by: Option<Grouping<Nothing>>,
-    /// How many threads read.
+    /// Which frames, and what they say.
     #[command(flatten)]
-    pub threads: ThreadsArgs,
-    /// Only user frames; samples without any are left out
-    #[arg(long, conflicts_with = "kernel")]
-    pub user: bool,
-    /// Only kernel frames; samples without any are left out
-    #[arg(long)]
-    pub kernel: bool,
-    /// Merge from the leaves: what calls a function, instead of what it calls
-    #[arg(long)]
-    pub reverse: bool,
-    /// What the frames say.
-    #[command(flatten)]
-    pub labels: names::LabelArgs,
+    pub frames: FrameArgs,
     /// Draw downwards, as an icicle
     #[arg(long)]
     pub inverted: bool,
@@ -122,91 +104,14 @@ pub struct FlamegraphArgs {
     pub colors: Option<Palette>,
 }
 
-/// What a flame graph is of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Weight {
-    /// CPU time.
-    #[default]
-    Cpu,
-    /// Time off the CPUs: sleeping, and waiting for a CPU.
-    Offcpu,
-    /// Time on and off the CPUs, all that threads lived.
-    Wall,
-    /// Bytes of heaps that are outstanding.
-    Outstanding,
-    /// Bytes that were allocated, freed or not.
-    Allocated,
-    /// Bytes that were live when most were.
-    Peak,
-    /// Allocations that were freed before their process made another.
-    Temporary,
-    /// Allocations that were made.
-    Count,
-    /// Hits of probes of the user's, as far as they have stacks.
-    Probe,
-}
-
-impl Weight {
-    fn tables(self) -> &'static [TableId] {
-        match self {
-            Weight::Cpu => &[TableId::Sample],
-            Weight::Offcpu => &[TableId::Offcpu],
-            Weight::Wall => &[TableId::Sample, TableId::Offcpu],
-            Weight::Probe => &[TableId::Probe],
-            Weight::Outstanding
-            | Weight::Allocated
-            | Weight::Peak
-            | Weight::Temporary
-            | Weight::Count => &[TableId::Alloc],
-        }
-    }
-
-    /// What it counts.
-    fn unit(self, recording: &Recording) -> &'static str {
-        match self {
-            Weight::Cpu => cpu::period(recording),
-            Weight::Offcpu | Weight::Wall => "ns",
-            Weight::Outstanding | Weight::Allocated | Weight::Peak => "bytes",
-            Weight::Temporary | Weight::Count => "allocations",
-            Weight::Probe => "hits",
-        }
-    }
-
-    fn title(self, args: &FlamegraphArgs) -> &'static str {
-        match (self, args.user, args.kernel) {
-            (Weight::Cpu, true, _) => "User CPU time",
-            (Weight::Cpu, _, true) => "Kernel CPU time",
-            (Weight::Cpu, false, false) => "CPU time",
-            (Weight::Offcpu, _, _) => "Time off the CPUs",
-            (Weight::Wall, _, _) => "Wall time",
-            (Weight::Outstanding, _, _) => "Outstanding memory",
-            (Weight::Allocated, _, _) => "Allocated memory",
-            (Weight::Peak, _, _) => "Memory at the peak",
-            (Weight::Temporary, _, _) => "Temporary allocations",
-            (Weight::Count, _, _) => "Allocations",
-            (Weight::Probe, _, _) => "Hits of probes",
-        }
-    }
-}
-
 fn fold(
     args: &FlamegraphArgs,
     source: &Source,
     scope: &Scope,
     at: Option<&str>,
 ) -> anyhow::Result<Folded> {
-    let check = || args.weight.tables().iter().try_for_each(|table| scope.check(*table));
-    match args.weight {
-        Weight::Cpu => check().and_then(|()| cpu::collapse(args, source, scope)),
-        Weight::Offcpu => check().and_then(|()| offcpu::collapse(args, source, scope)),
-        Weight::Wall => check().and_then(|()| offcpu::wall(args, source, scope)),
-        Weight::Probe => check().and_then(|()| probe::collapse(args, source, scope)),
-        Weight::Outstanding
-        | Weight::Allocated
-        | Weight::Peak
-        | Weight::Temporary
-        | Weight::Count => memory::collapse(args, source, scope, at),
-    }
+    let of = WeightArgs { at: at.map(str::to_owned), ..args.of.clone() };
+    fold_sums(&args.frames, &source.recording, &of.sums(source, scope)?)
 }
 
 /// A line of the folded form: of two graphs with both weights, as `difffolded.pl` writes it.
@@ -226,28 +131,26 @@ fn lines(stacks: &Folded, before: Option<&Folded>) -> Vec<String> {
 /// If a table is damaged, there is no sample to draw, or the output cannot be written.
 pub fn run(args: &FlamegraphArgs, source: &Source) -> anyhow::Result<()> {
     let scope = source.scope(&args.scope)?;
-    let tables = args.weight.tables();
-    if !tables.contains(&TableId::Alloc) && (args.at.is_some() || args.diff_at.is_some()) {
+    let tables = args.of.weight.tables();
+    if !args.of.weight.is_memory() && args.diff_at.is_some() {
         bail!("--at and --diff-at are about memory: take --weight outstanding");
     }
-    if args.weight != Weight::Probe && !args.probe.is_empty() {
-        bail!("--probe is about hits of probes: take --weight probe");
+    if args.of.weight.is_memory() && args.frames.kernel {
+        bail!("--kernel: allocations have user stacks");
     }
-    if args.waker && !matches!(args.weight, Weight::Offcpu | Weight::Wall) {
-        bail!("--waker is about waits: take --weight offcpu");
-    }
+    args.of.check()?;
     match source.recording.manifest().symbols {
         Symbols::Resolved => {}
         Symbols::Pending | Symbols::Skipped => {
             eprintln!("analyze: note: the recording has no names of frames, or not all");
         }
     }
-    let now = fold(args, source, &scope, args.at.as_deref())?;
+    let now = fold(args, source, &scope, args.of.at.as_deref())?;
     let at = args.diff_at.as_deref();
     let before = at.map(|at| fold(args, source, &scope, Some(at))).transpose()?;
     let graph = Graph { now, before: before.unwrap_or_default(), said: Vec::new() };
     let graph = if Grouping::is_by_host(args.by.as_ref()) {
-        graph.below(source.host(), args.reverse)
+        graph.below(source.host(), args.frames.reverse)
     } else {
         graph
     };
@@ -348,7 +251,7 @@ fn rows(
     let mut columns = vec![Column::new("stack", "STACK")];
     columns.extend(before.map(|_| Column::new("before", "BEFORE").right()));
     columns.push(Column::new("weight", "WEIGHT").right());
-    columns.push(match args.weight == Weight::Cpu {
+    columns.push(match args.of.weight == Weight::Cpu {
         true => Column::new("samples", "SAMPLES").right(),
         false => Column::new("count", "COUNT").right(),
     });
@@ -370,13 +273,13 @@ fn rows(
 /// Says why there is nothing to draw.
 fn nothing(args: &FlamegraphArgs, source: &Source) -> anyhow::Result<()> {
     let recording = source.recording.directory().display();
-    if args.weight == Weight::Probe {
+    if args.of.weight == Weight::Probe {
         bail!("{recording}: there is no hit with a stack in this window and of these processes");
     }
-    if matches!(args.weight, Weight::Offcpu | Weight::Wall) {
+    if matches!(args.of.weight, Weight::Offcpu | Weight::Wall) {
         bail!("{recording}: there is no wait in this window and of these processes");
     }
-    if args.weight != Weight::Cpu {
+    if args.of.weight != Weight::Cpu {
         bail!("{recording}: there is no allocation in this window and of these processes");
     }
     let hint = match is_recorded(&source.recording, TableId::Alloc)? {

@@ -11,6 +11,7 @@
 //! - [`diff`] compares two recordings, by any of these;
 //! - [`cat`] prints the rows of any table;
 //! - [`views`] prints SQL with which other programs read recordings;
+//! - [`export`] writes what other programs read;
 //! - [`redact`] copies a recording without what tells of people;
 //! - [`repair`] makes a killed recording readable for other programs;
 //! - [`manual`] writes man pages and completions;
@@ -35,6 +36,7 @@ pub mod cli;
 pub mod commands;
 pub mod diff;
 pub mod distribution;
+pub mod export;
 pub mod files;
 pub mod flamegraph;
 pub mod gc;

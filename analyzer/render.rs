@@ -41,6 +41,8 @@ pub enum Format {
     Table,
     /// One JSON array of objects.
     Json,
+    /// A JSON object in each line.
+    Jsonl,
     /// Comma-separated values with a header line (RFC 4180); ' before texts like formulas.
     Csv,
 }
@@ -229,7 +231,7 @@ impl Output {
                 }
                 self.notes(&heading.remarks)?;
             }
-            Format::Json | Format::Csv => heading.warn(),
+            Format::Json | Format::Jsonl | Format::Csv => heading.warn(),
         }
         Ok(())
     }
@@ -250,7 +252,7 @@ impl Output {
         for note in notes {
             match self.format {
                 Format::Table => self.line(&format!("# {note}"))?,
-                Format::Json | Format::Csv => eprintln!("analyze: note: {note}"),
+                Format::Json | Format::Jsonl | Format::Csv => eprintln!("analyze: note: {note}"),
             }
         }
         Ok(())
@@ -276,6 +278,16 @@ impl Output {
             Some(part) => part.say(Said::Bytes(bytes.to_vec())),
             None => self.sink.write_all(bytes).map_err(anyhow::Error::from),
         }
+    }
+
+    /// Where the bytes of one recording's report go as they are made. What is made from several has no such
+    /// place: see [`bytes`](Output::bytes).
+    pub(crate) fn raw(&mut self) -> &mut impl Write {
+        debug_assert!(
+            self.part.is_none(),
+            "only reports on one recording write bytes as they come"
+        );
+        &mut self.sink
     }
 
     /// Begins the rows of a report. Those of several recordings follow each other.
@@ -419,23 +431,18 @@ impl Rows<'_> {
             Format::Json => {
                 self.line.clear();
                 self.line.push_str(match self.state {
-                    State::Begun => "[\n{",
-                    State::Flowing => ",\n{",
+                    State::Begun => "[\n",
+                    State::Flowing => ",\n",
                 });
                 self.state = State::Flowing;
-                let mut first = true;
-                for (column, value) in std::iter::zip(&self.columns, values) {
-                    if !column.shown.in_data() {
-                        continue;
-                    }
-                    if !std::mem::replace(&mut first, false) {
-                        self.line.push(',');
-                    }
-                    json_text(column.name, &mut self.line);
-                    self.line.push(':');
-                    json(value, &mut self.line);
-                }
-                self.line.push('}');
+                self.json_object(values);
+                self.output.sink.write_all(self.line.as_bytes())?;
+                Ok(())
+            }
+            Format::Jsonl => {
+                self.line.clear();
+                self.json_object(values);
+                self.line.push('\n');
                 self.output.sink.write_all(self.line.as_bytes())?;
                 Ok(())
             }
@@ -448,6 +455,24 @@ impl Rows<'_> {
                 csv_line(&mut self.output.sink, &mut self.line, fields)
             }
         }
+    }
+
+    /// Appends a row as an object to the line.
+    fn json_object(&mut self, values: &[Value]) {
+        self.line.push('{');
+        let mut first = true;
+        for (column, value) in std::iter::zip(&self.columns, values) {
+            if !column.shown.in_data() {
+                continue;
+            }
+            if !std::mem::replace(&mut first, false) {
+                self.line.push(',');
+            }
+            json_text(column.name, &mut self.line);
+            self.line.push(':');
+            json(value, &mut self.line);
+        }
+        self.line.push('}');
     }
 
     /// Ends the rows.
@@ -463,6 +488,7 @@ impl Rows<'_> {
             (Format::Table, State::Flowing) => Ok(()),
             (Format::Json, State::Begun) => self.output.line("[]"),
             (Format::Json, State::Flowing) => self.output.line("\n]"),
+            (Format::Jsonl, _) => Ok(()),
             (Format::Csv, _) => self.csv_header(),
         }
     }
@@ -591,7 +617,7 @@ fn inert(text: String) -> String {
 }
 
 /// Appends the value as JSON.
-fn json(value: &Value, out: &mut String) {
+pub(crate) fn json(value: &Value, out: &mut String) {
     match value {
         Value::Null => out.push_str("null"),
         Value::Int(number)
@@ -634,7 +660,7 @@ fn json(value: &Value, out: &mut String) {
 }
 
 /// Appends a JSON string. Beyond what JSON demands it escapes all that could steer a terminal.
-fn json_text(text: &str, out: &mut String) {
+pub(crate) fn json_text(text: &str, out: &mut String) {
     out.push('"');
     for character in text.chars() {
         match character {
@@ -690,6 +716,11 @@ mod tests {
             "[\n{\"pid\":7,\"uid\":null,\"comm\":\"a,\\\"b\\\"\"},\n\
              {\"pid\":7,\"uid\":null,\"comm\":null}\n]\n"
         );
+        assert_eq!(
+            printed(Format::Jsonl, &rows),
+            "{\"pid\":7,\"uid\":null,\"comm\":\"a,\\\"b\\\"\"}\n\
+             {\"pid\":7,\"uid\":null,\"comm\":null}\n"
+        );
         assert_eq!(printed(Format::Csv, &rows), "pid,uid,comm\n7,,\"a,\"\"b\"\"\"\n7,,\n");
     }
 
@@ -697,6 +728,7 @@ mod tests {
     fn no_rows_are_still_a_table_an_array_and_a_header() {
         assert_eq!(printed(Format::Table, &[]), "PID COMM   NOTE\n");
         assert_eq!(printed(Format::Json, &[]), "[]\n");
+        assert_eq!(printed(Format::Jsonl, &[]), "");
         assert_eq!(printed(Format::Csv, &[]), "pid,uid,comm\n");
     }
 

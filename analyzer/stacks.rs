@@ -30,10 +30,14 @@ pub struct Stack {
 pub struct Frame {
     /// The address as first seen.
     pub address: i64,
+    /// Whether that is a return address: the code in question ends just before it.
+    pub return_address: bool,
     /// Whether it is kernel code.
     pub kernel: bool,
     /// The file that was mapped there.
     pub module: Option<String>,
+    /// That file's build id in hex.
+    pub build_id: Option<String>,
     /// The place in that file.
     pub file_offset: Option<i64>,
     /// The functions, the outermost first: those after the first were inlined into it. Empty where
@@ -92,6 +96,15 @@ impl Frame {
     }
 }
 
+/// What stands in a stack where it is shown.
+#[derive(Clone, Copy, Debug)]
+pub enum Entry<'a> {
+    /// A frame, by its number.
+    Frame(i64, &'a Frame),
+    /// What is said where there is none.
+    Note(&'static str),
+}
+
 /// How the functions begin that lie between a tracepoint and a program (`kernel/trace/bpf_trace.c`,
 /// `include/trace/bpf_probe.h`, `include/linux/tracepoint.h`).
 const CALLERS: [&str; 3] = ["bpf_trace_run", "__bpf_trace_", "__traceiter_"];
@@ -141,6 +154,19 @@ impl Stacks {
     #[must_use]
     pub fn stack(&self, id: i64) -> Option<&Stack> {
         self.stacks.get(&id)
+    }
+
+    /// What stands in the stack of this number, the innermost first: what of it is not in the recording has
+    /// an entry too.
+    #[must_use]
+    pub fn entries(&self, id: i64) -> Vec<Entry<'_>> {
+        let Some(stack) = self.stack(id) else { return vec![Entry::Note("[lost stack]")] };
+        let entry = |id: &i64| match self.frame(*id) {
+            Some(frame) => Entry::Frame(*id, frame),
+            None => Entry::Note("[lost frame]"),
+        };
+        let truncated = stack.truncated.then_some(Entry::Note("[truncated]"));
+        stack.frames.iter().map(entry).chain(truncated).collect()
     }
 
     /// The frame of this number, if the recording has it.
@@ -194,8 +220,10 @@ impl Stacks {
                 }
                 let frame = Frame {
                     address: rows.address.value(row),
+                    return_address: rows.return_address.value(row),
                     kernel: rows.kernel.value(row),
                     module: known!(rows.module, row).map(str::to_owned),
+                    build_id: known!(rows.build_id, row).map(str::to_owned),
                     file_offset: known!(rows.file_offset, row),
                     calls: calls.remove(&id).unwrap_or_default(),
                 };

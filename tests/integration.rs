@@ -5,7 +5,7 @@
 //! that is not so; with `LOOKBACK_REQUIRE_LIVE=1` it is a failure. [`kernels`] runs them under other
 //! kernels in virtual machines. [`golden`] compares what `analyze` says about the recordings in
 //! `fixtures/` with what is written beside them, [`fleet`] takes them for several hosts, [`hostile`] spoils them,
-//! [`engines`] reads them with other programs, and [`docs`] runs what the book shows.
+//! [`engines`] and [`exports`] have other programs read them, and [`docs`] runs what the book shows.
 
 #[cfg(all(feature = "record", feature = "analyze"))]
 mod analyzing;
@@ -26,6 +26,8 @@ mod workload;
 
 #[cfg(all(feature = "record", feature = "analyze"))]
 mod engines;
+#[cfg(all(feature = "record", feature = "analyze"))]
+mod exports;
 #[cfg(feature = "analyze")]
 mod fleet;
 #[cfg(feature = "analyze")]

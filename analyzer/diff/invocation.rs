@@ -255,6 +255,7 @@ fn asked(command: &mut Command) -> Option<Asked<'_>> {
         Command::Info(_)
         | Command::Check(_)
         | Command::Diff(_)
+        | Command::Export(_)
         | Command::Views(_)
         | Command::Manual { .. }
         | Command::Repair(_)

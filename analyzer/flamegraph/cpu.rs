@@ -7,8 +7,8 @@ use lookback_schemas::recording::Recording;
 use lookback_schemas::tables::Sample;
 use lookback_schemas::{Error, TableId, cell};
 
-use super::FlamegraphArgs;
-use super::folding::{Folded, Key, Sum, Sums, fold_sums, kernel_threads};
+use super::WeightArgs;
+use super::folding::{Key, Sum, Sums, kernel_threads};
 use crate::cli::Source;
 use crate::processes::known;
 use crate::scope::Scope;
@@ -62,17 +62,8 @@ impl Sums {
     }
 }
 
-/// The folded stacks with their sums, in order.
-pub(super) fn collapse(
-    args: &FlamegraphArgs,
-    source: &Source,
-    scope: &Scope,
-) -> anyhow::Result<Folded> {
-    fold_sums(args, &source.recording, &sums(args, source, scope)?)
-}
-
 /// The samples summed up by stack.
-pub(super) fn sums(args: &FlamegraphArgs, source: &Source, scope: &Scope) -> anyhow::Result<Sums> {
+pub(super) fn sums(args: &WeightArgs, source: &Source, scope: &Scope) -> anyhow::Result<Sums> {
     let kernel_threads = kernel_threads(source, TableId::Sample)?;
     let mut columns = vec!["comm", "user_stack", "kernel_stack", "period", "pid"];
     columns.extend(scope.columns(TableId::Sample));
@@ -90,7 +81,7 @@ pub(super) fn sums(args: &FlamegraphArgs, source: &Source, scope: &Scope) -> any
 }
 
 /// What `period` counts: the sampling hook's name tells.
-pub(super) fn period(recording: &Recording) -> &'static str {
+pub(crate) fn period(recording: &Recording) -> &'static str {
     let hooks = recording.manifest().tracers.iter().flat_map(|tracer| &tracer.hooks);
     let cycles = hooks.map(|hook| &hook.hook).any(|hook| hook.contains("cycles"));
     if cycles { "cycles" } else { "ns" }

@@ -27,15 +27,13 @@ pub(super) fn draw(
     svg: &mut Vec<u8>,
 ) -> anyhow::Result<()> {
     let Picture { args, source, said } = picture;
-    let title = args
-        .title
-        .clone()
-        .unwrap_or_else(|| format!("{} on {}", args.weight.title(args), source.hosts()));
+    let title =
+        args.title.clone().unwrap_or_else(|| format!("{} on {}", title_of(args), source.hosts()));
     let mut options = Options::default();
     options.title = escaped(&title).into_owned();
     options.subtitle = Some(escaped(&said.join("; ")).into_owned());
-    options.count_name = args.weight.unit(&source.recording).to_owned();
-    let palette = match args.weight {
+    options.count_name = args.of.weight.unit(&source.recording).to_owned();
+    let palette = match args.of.weight {
         Weight::Cpu | Weight::Wall | Weight::Probe => BasicPalette::Hot,
         Weight::Offcpu => BasicPalette::Io,
         Weight::Outstanding
@@ -50,4 +48,12 @@ pub(super) fn draw(
     options.direction = if args.inverted { Direction::Inverted } else { Direction::Straight };
     inferno::flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), svg)?;
     Ok(())
+}
+
+fn title_of(args: &FlamegraphArgs) -> &'static str {
+    match (args.of.weight, args.frames.user, args.frames.kernel) {
+        (Weight::Cpu, true, _) => "User CPU time",
+        (Weight::Cpu, _, true) => "Kernel CPU time",
+        (weight, _, _) => weight.title(),
+    }
 }

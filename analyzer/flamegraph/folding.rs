@@ -3,22 +3,43 @@
 use std::collections::BTreeMap;
 
 use ahash::{HashMap, HashSet};
+use clap::Args;
 use lookback_schemas::TableId;
 use lookback_schemas::recording::Recording;
 use lookback_schemas::wire::Reason;
 
-use super::FlamegraphArgs;
-use super::names::{Names, folded_name};
+use super::names::{LabelArgs, Names, folded_name};
 use crate::cli::Source;
 use crate::lifetimes::{Detail, Lifetimes};
 use crate::losses::missing;
 use crate::tally;
 
+/// Which frames stand in a folded stack.
+#[derive(Args, Clone, Debug, Default)]
+pub struct FrameArgs {
+    /// Only user frames; samples without any are left out
+    #[arg(long, conflicts_with = "kernel")]
+    pub user: bool,
+    /// Only kernel frames; samples without any are left out
+    #[arg(long)]
+    pub kernel: bool,
+    /// Merge from the leaves: what calls a function, instead of what it calls
+    #[arg(long)]
+    pub reverse: bool,
+    /// What the frames say.
+    #[command(flatten)]
+    pub labels: LabelArgs,
+}
+
 /// Folded stacks with their sums, in order.
-pub(super) type Folded = BTreeMap<String, Sum>;
+pub(crate) type Folded = BTreeMap<String, Sum>;
+
+/// Stands where a user stack should be and could not be read.
+pub(crate) const UNREADABLE: &str = "[stack unreadable]";
+
 /// What the samples of one stack add up to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Sum {
+pub(crate) struct Sum {
     /// The sum of their periods.
     pub weight: i64,
     /// How many they are.
@@ -41,7 +62,7 @@ impl tally::Sum for Sum {
 
 /// What distinguishes samples before their stacks have names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key {
+pub(crate) struct Key {
     /// Place of the thread's name among [`Sums::names`].
     pub comm: u32,
     /// The stack of the program.
@@ -56,7 +77,7 @@ pub(super) struct Key {
 
 /// Samples summed up.
 #[derive(Default)]
-pub(super) struct Sums {
+pub(crate) struct Sums {
     names: Vec<String>,
     places: HashMap<String, u32>,
     pub sums: HashMap<Key, Sum>,
@@ -72,6 +93,27 @@ impl Sums {
         self.names.push(name.to_owned());
         self.places.insert(name.to_owned(), place);
         place
+    }
+
+    /// The name at a place.
+    pub fn name(&self, place: u32) -> &str {
+        &self.names[place as usize]
+    }
+
+    /// The sums that weigh something, in the order of the threads' names and then of the stacks' numbers.
+    pub fn sorted(&self) -> Vec<(&Key, &Sum)> {
+        let mut sorted: Vec<(&Key, &Sum)> =
+            self.sums.iter().filter(|(_, sum)| sum.weight != 0).collect();
+        sorted.sort_by_cached_key(|(key, _)| {
+            let behind = key.behind.map(|place| place.map(|place| self.name(place)));
+            (self.name(key.comm), key.user, key.kernel, key.unreadable, behind)
+        });
+        sorted
+    }
+
+    /// The stacks that occur.
+    pub fn stacks(&self) -> HashSet<i64> {
+        self.sums.keys().flat_map(|key| [key.user, key.kernel]).flatten().collect()
     }
 
     /// The same sums, with this behind all stacks.
@@ -94,14 +136,12 @@ impl Sums {
 }
 
 /// Gives the stacks their names.
-pub(super) fn fold_sums(
-    args: &FlamegraphArgs,
+pub(crate) fn fold_sums(
+    args: &FrameArgs,
     recording: &Recording,
     sums: &Sums,
 ) -> anyhow::Result<Folded> {
-    let wanted: HashSet<i64> =
-        sums.sums.keys().flat_map(|key| [key.user, key.kernel]).flatten().collect();
-    let names = Names::read(recording, &wanted, &args.labels)?;
+    let names = Names::read(recording, &sums.stacks(), &args.labels)?;
     let mut folded: BTreeMap<String, Sum> = BTreeMap::new();
     let mut stacks: HashMap<(i64, bool), Vec<String>> = HashMap::default();
     for (key, sum) in &sums.sums {
@@ -118,7 +158,7 @@ pub(super) fn fold_sums(
         if !args.kernel {
             stack(key.user, false, &mut frames);
             if key.unreadable {
-                frames.push("[stack unreadable]".to_owned());
+                frames.push(UNREADABLE.to_owned());
             }
         }
         if !args.user {
@@ -128,8 +168,8 @@ pub(super) fn fold_sums(
             continue;
         }
         let behind = key.behind.iter().flatten();
-        frames.extend(behind.map(|place| folded_name(&sums.names[*place as usize])));
-        frames.insert(0, folded_name(&sums.names[key.comm as usize]));
+        frames.extend(behind.map(|place| folded_name(sums.name(*place))));
+        frames.insert(0, folded_name(sums.name(key.comm)));
         if args.reverse {
             frames.reverse();
         }
@@ -140,7 +180,7 @@ pub(super) fn fold_sums(
 
 /// The processes that need no user stack, if stacks of the table are known to be missing: only then does a
 /// null stack need an explanation.
-pub(super) fn kernel_threads(
+pub(crate) fn kernel_threads(
     source: &Source,
     table: TableId,
 ) -> anyhow::Result<Option<HashSet<i32>>> {

@@ -4,12 +4,8 @@
 
 use std::collections::HashMap;
 
-use ahash::HashSet;
-use anyhow::bail;
-
-use super::folding::{Folded, Sum};
-use super::names::{Names, folded_name};
-use super::{FlamegraphArgs, Weight};
+use super::folding::{Key, Sum, Sums};
+use super::{Weight, WeightArgs};
 use crate::cli::Source;
 use crate::heap::shard::{Rules, Within};
 use crate::heap::{self, Look, Question, Wanted};
@@ -23,21 +19,13 @@ use crate::spaces::changes;
 /// What a stack of a process weighs.
 type Weights = HashMap<(i32, i64), Sum>;
 
-/// The folded stacks at the instant `at`, or at the end.
-pub(super) fn collapse(
-    args: &FlamegraphArgs,
-    source: &Source,
-    scope: &Scope,
-    at: Option<&str>,
-) -> anyhow::Result<Folded> {
-    if args.kernel {
-        bail!("--kernel: allocations have user stacks");
-    }
+/// Allocations summed up by stack, at the instant of --at, or at the end.
+pub(super) fn sums(args: &WeightArgs, source: &Source, scope: &Scope) -> anyhow::Result<Sums> {
     let recording = &source.recording;
     let lifetimes = Lifetimes::read(recording, Detail::Identity)?;
     let changes = changes(recording)?;
     let end = source.window.end();
-    let stop = at.map(|at| instant("--at", at, source)).transpose()?;
+    let stop = args.at.as_deref().map(|at| instant("--at", at, source)).transpose()?;
     let mut question = Question {
         recording,
         range: source.window.range.clone(),
@@ -75,21 +63,17 @@ pub(super) fn collapse(
         weigh(args.weight, &look, &mut weights);
         Ok(())
     })?;
-    let wanted: HashSet<i64> = weights.keys().map(|(_, stack)| *stack).collect();
-    let names = Names::read(recording, &wanted, &args.labels)?;
-    let mut folded = Folded::new();
+    let mut sums = Sums::default();
     for ((pid, stack), sum) in weights {
         let name = lifetimes
             .who(pid, look_at)
             .and_then(|lifetime| lifetime.image_at(look_at).comm.as_deref());
-        let mut frames = vec![folded_name(name.unwrap_or("[unknown]"))];
-        frames.extend(names.stack(stack, false));
-        if args.reverse {
-            frames.reverse();
-        }
-        folded.entry(frames.join(";")).or_default().add(sum);
+        let comm = sums.place(name.unwrap_or("[unknown]"));
+        let user = Some(stack);
+        let key = Key { comm, user, kernel: None, unreadable: false, behind: [None; 2] };
+        sums.sums.entry(key).or_default().add(sum);
     }
-    Ok(folded)
+    Ok(sums)
 }
 
 fn weigh(weight: Weight, look: &Look<'_>, weights: &mut Weights) {

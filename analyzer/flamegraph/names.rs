@@ -10,7 +10,7 @@ use lookback_schemas::Error;
 use lookback_schemas::recording::Recording;
 
 use crate::render::escaped;
-use crate::stacks::{Call, Frame, Stacks};
+use crate::stacks::{Call, Entry, Frame, Stacks};
 
 /// Options that say what stands in a frame.
 #[derive(Args, Clone, Copy, Debug, Default)]
@@ -25,14 +25,14 @@ pub struct LabelArgs {
 
 /// What the stacks of the samples are called.
 #[derive(Default)]
-pub(super) struct Names {
+pub(crate) struct Names {
     stacks: Stacks,
     frames: HashMap<i64, Vec<String>>,
 }
 
 impl Names {
     /// Reads the stacks that occur, and the names of their frames.
-    pub(super) fn read(
+    pub(crate) fn read(
         recording: &Recording,
         wanted: &HashSet<i64>,
         labels: &LabelArgs,
@@ -43,19 +43,13 @@ impl Names {
     }
 
     /// The names of a stack's frames, outermost first, with the calls that were inlined.
-    pub(super) fn stack(&self, id: i64, kernel: bool) -> Vec<String> {
+    pub(crate) fn stack(&self, id: i64, kernel: bool) -> Vec<String> {
         let suffix = if kernel { "_[k]" } else { "" };
-        let Some(stack) = self.stacks.stack(id) else {
-            return vec![format!("[lost stack]{suffix}")];
-        };
-        let mut names = Vec::with_capacity(stack.frames.len() + 1);
-        if stack.truncated {
-            names.push(format!("[truncated]{suffix}"));
-        }
-        for frame in stack.frames.iter().rev() {
-            match self.frames.get(frame) {
-                Some(calls) => names.extend_from_slice(calls),
-                None => names.push(format!("[lost frame]{suffix}")),
+        let mut names = Vec::new();
+        for entry in self.stacks.entries(id).iter().rev() {
+            match entry {
+                Entry::Frame(frame, _) => names.extend_from_slice(&self.frames[frame]),
+                Entry::Note(text) => names.push(format!("{text}{suffix}")),
             }
         }
         names
@@ -100,7 +94,7 @@ fn labelled(frame: &Frame, call: &Call, labels: &LabelArgs) -> String {
 
 /// A name as it can stand in a folded line. There `;` separates frames and numbers at the end are
 /// weights, which names of threads and C++ operators do not know.
-pub(super) fn folded_name(name: &str) -> String {
+pub(crate) fn folded_name(name: &str) -> String {
     let mut name = escaped(name).trim().replace(';', ":");
     if name.is_empty() {
         return "[unknown]".to_owned();
@@ -124,7 +118,8 @@ mod tests {
     fn frame(kernel: bool, module: Option<&str>, calls: &[Call]) -> Frame {
         let file_offset = module.filter(|module| module.starts_with('/')).map(|_| 7);
         let module = module.map(str::to_owned);
-        Frame { address: 1, kernel, module, file_offset, calls: calls.to_vec() }
+        let calls = calls.to_vec();
+        Frame { address: 1, kernel, module, file_offset, calls, ..Frame::default() }
     }
 
     fn call(name: &str, source: Option<(&str, i32)>) -> Call {

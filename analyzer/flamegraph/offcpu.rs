@@ -18,8 +18,8 @@ use lookback_schemas::recording::ALL_TIME;
 use lookback_schemas::tables::offcpu::State;
 use lookback_schemas::{Error, TableId};
 
-use super::folding::{Folded, Key, Sum, Sums, fold_sums, kernel_threads};
-use super::{FlamegraphArgs, cpu};
+use super::folding::{Key, Sum, Sums, kernel_threads};
+use super::{WeightArgs, cpu};
 use crate::cli::Source;
 use crate::losses::unrecorded;
 use crate::offcpu::wait::{Rows, Wait};
@@ -115,25 +115,17 @@ fn reason(wait: &Wait<'_>) -> &'static str {
     }
 }
 
-/// The folded stacks of waits.
-pub(super) fn collapse(
-    args: &FlamegraphArgs,
-    source: &Source,
-    scope: &Scope,
-) -> anyhow::Result<Folded> {
+/// Waits summed up by stack.
+pub(super) fn sums(args: &WeightArgs, source: &Source, scope: &Scope) -> anyhow::Result<Sums> {
     let how = ("time off the CPUs", "--trace offcpu");
     if let Some(why) = unrecorded(&source.recording, TableId::Offcpu, how)? {
         eprintln!("analyze: note: {why}");
     }
-    fold_sums(args, &source.recording, &sums(args, source, scope)?)
+    waits(args, source, scope)
 }
 
 /// The same with those of samples.
-pub(super) fn wall(
-    args: &FlamegraphArgs,
-    source: &Source,
-    scope: &Scope,
-) -> anyhow::Result<Folded> {
+pub(super) fn wall(args: &WeightArgs, source: &Source, scope: &Scope) -> anyhow::Result<Sums> {
     needs(source, TableId::Sample, ("time on the CPUs", "--trace offcpu,profile"))?;
     needs(source, TableId::Offcpu, ("time off the CPUs", "--trace offcpu,profile"))?;
     if cpu::period(&source.recording) != "ns" {
@@ -143,8 +135,8 @@ pub(super) fn wall(
         );
     }
     let mut all = cpu::sums(args, source, scope)?.behind(ON_CPU);
-    all.merge(sums(args, source, scope)?);
-    fold_sums(args, &source.recording, &all)
+    all.merge(waits(args, source, scope)?);
+    Ok(all)
 }
 
 /// Makes sure that a table was recorded: a graph without a part of the time would look whole.
@@ -155,7 +147,7 @@ fn needs(source: &Source, table: TableId, how: (&str, &str)) -> anyhow::Result<(
     }
 }
 
-fn sums(args: &FlamegraphArgs, source: &Source, scope: &Scope) -> anyhow::Result<Sums> {
+fn waits(args: &WeightArgs, source: &Source, scope: &Scope) -> anyhow::Result<Sums> {
     let recording = &source.recording;
     let kernel_threads = kernel_threads(source, TableId::Offcpu)?;
     let window = source.window.range.clone();

@@ -6,8 +6,8 @@
 
 use arrow::array::Array as _;
 
-use super::FlamegraphArgs;
-use super::folding::{Folded, Key, Sum, Sums, fold_sums};
+use super::WeightArgs;
+use super::folding::{Key, Sum, Sums};
 use crate::cli::Source;
 use crate::processes::known;
 use crate::render::thousands;
@@ -52,12 +52,8 @@ impl Hits {
     }
 }
 
-/// The folded stacks.
-pub(super) fn collapse(
-    args: &FlamegraphArgs,
-    source: &Source,
-    scope: &Scope,
-) -> anyhow::Result<Folded> {
+/// Hits summed up by stack.
+pub(super) fn sums(args: &WeightArgs, source: &Source, scope: &Scope) -> anyhow::Result<Sums> {
     let without: &[&str] = if args.probe.is_empty() { &["name"] } else { &[] };
     let selection = Selection { source, scope, threads: args.threads, without };
     let hits = selection.sum(|hits: &mut Hits, rows: &Rows, row| {
@@ -70,5 +66,5 @@ pub(super) fn collapse(
         let without = thousands(hits.without);
         eprintln!("analyze: note: {without} hits have no stack and are left out");
     }
-    fold_sums(args, &source.recording, &hits.with_stacks)
+    Ok(hits.with_stacks)
 }

@@ -77,7 +77,7 @@ pub(super) fn run(user: &User<'_>, kinds: &[Kind], missing: &[String]) -> anyhow
     match output.format() {
         Format::Table if !kinds.contains(&Kind::Heap) => {}
         Format::Table => printer.text(&mut output, total, &ranked)?,
-        Format::Json | Format::Csv => printer.rows(&mut output, &ranked)?,
+        Format::Json | Format::Jsonl | Format::Csv => printer.rows(&mut output, &ranked)?,
     }
     output.finish()
 }

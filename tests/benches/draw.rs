@@ -1,5 +1,5 @@
-//! How fast `analyze flamegraph` draws, and how much memory it takes. `cargo bench --bench draw`; needs root, to
-//! record.
+//! How fast `analyze flamegraph` draws and `analyze export` writes, and how much memory they take. `cargo bench
+//! --bench draw`; needs root, to record.
 //!
 //! Debian's Python is sampled for some seconds. Those samples are then written again and again, each time a
 //! little later, into a recording of as many rows as are wanted, with the stacks, frames and names of the
@@ -139,18 +139,29 @@ fn main() -> Result<()> {
         per_sample(&short, &WITH_STACKS, taken),
         per_sample(&long, &WITH_STACKS, options.samples),
     );
-    println!("{:<10} {:>8} {:>8} {:>8}", "OUTPUT", "s", "CPU s", "MiB");
-    for (name, arguments) in [("SVG", &["-o", "/dev/null"][..]), ("folded", &["--folded"])] {
+    println!("{:<11} {:>8} {:>8} {:>8}", "OUTPUT", "s", "CPU s", "MiB");
+    let null = ["-o", "/dev/null"];
+    let draw = |arguments: &[&'static str]| [&["flamegraph"], arguments].concat();
+    let export = |format| [&["export", "--format", format], &null[..]].concat();
+    for (name, arguments) in [
+        ("SVG", draw(&null)),
+        ("folded", draw(&["--folded"])),
+        ("pprof", export("pprof")),
+        ("perf script", export("perf-script")),
+        ("perfetto", export("perfetto")),
+        ("chrome", export("chrome")),
+        ("firefox", export("firefox")),
+    ] {
         let mut took = Vec::new();
         for _ in 0..options.repeat {
             let mut analyze = Command::new(env!("CARGO_BIN_EXE_analyze"));
-            analyze.arg("flamegraph").arg(&long).args(arguments);
+            analyze.args(&arguments).arg(&long);
             took.push(run(analyze.args(["--threads", &options.threads.to_string()]))?);
         }
         took.sort_by(|a, b| a.wall.total_cmp(&b.wall));
         let median = &took[took.len() / 2];
         let memory = median.memory / f64::from(1 << 20);
-        println!("{name:<10} {:>8.2} {:>8.2} {memory:>8.0}", median.wall, median.cpu);
+        println!("{name:<11} {:>8.2} {:>8.2} {memory:>8.0}", median.wall, median.cpu);
     }
     Ok(())
 }
