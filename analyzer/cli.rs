@@ -14,8 +14,8 @@ use crate::render::{Output, OutputArgs};
 use crate::window::{Span, Window, WindowArgs};
 use crate::{
     bundle, cat, check, commands, flamegraph, gc, histogram, info, irqs, lsm, memleak, offcpu,
-    opens, probes, processes, redact, repair, runqlat, signals, spans, symbolize, syscalls, tcp,
-    unlinks,
+    opens, probes, processes, redact, repair, report, runqlat, signals, spans, symbolize, syscalls,
+    tcp, unlinks,
 };
 
 /// Answer questions from a recording: on any machine, without privileges
@@ -91,6 +91,9 @@ pub enum Command {
     /// A flame graph of what ran on the CPUs, of what waited, of who allocated memory, or came by a probe
     #[command(after_help = flamegraph::EXAMPLE)]
     Flamegraph(flamegraph::FlamegraphArgs),
+    /// One page for the person on call: everything that was recorded, on one clock
+    #[command(after_help = report::EXAMPLE)]
+    Report(report::ReportArgs),
     /// How the values of a column are distributed, as a log2 or linear histogram
     #[command(after_help = histogram::EXAMPLE)]
     Histogram(histogram::HistogramArgs),
@@ -196,6 +199,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Spans(args) => spans::run(&args).map(done),
         Command::Memleak(args) => memleak::run(&args).map(done),
         Command::Flamegraph(args) => flamegraph::run(&args).map(done),
+        Command::Report(args) => report::run(&args).map(done),
         Command::Histogram(args) => histogram::run(&args).map(done),
         Command::Cat(args) => cat::run(&args).map(done),
         Command::Repair(args) => repair::run(&args).map(done),

@@ -19,6 +19,7 @@ mod folding;
 mod memory;
 mod names;
 mod offcpu;
+pub(crate) mod over_time;
 mod probe;
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,7 @@
 //! - [`processes`], [`signals`], [`syscalls`], [`opens`], [`unlinks`], [`runqlat`], [`offcpu`], [`irqs`], [`tcp`],
 //!   [`lsm`], [`gc`], [`commands`], [`probes`], [`spans`], [`memleak`], [`flamegraph`] and
 //!   [`histogram`] answer questions;
+//! - [`report`] puts what they answer on one page;
 //! - [`cat`] prints the rows of any table;
 //! - [`redact`] copies a recording without what tells of people;
 //! - [`repair`] makes a killed recording readable for other programs;
@@ -54,6 +55,7 @@ pub mod redact;
 pub mod render;
 pub mod repair;
 pub mod replay;
+pub mod report;
 pub mod runqlat;
 pub mod scope;
 pub mod signals;

@@ -8,6 +8,7 @@
 //! Recorded text is untrusted: a process may carry terminal escape sequences in its arguments.
 //! Wherever text can reach a terminal, control characters are [escaped].
 
+mod collected;
 mod text;
 
 use std::borrow::Cow;
@@ -22,6 +23,7 @@ use jiff::tz::TimeZone;
 use crate::losses::Heading;
 use text::{join, moment, steers, zoned};
 
+pub use collected::{Collected, Collector, Keep, Row};
 pub use text::{duration, escaped, real, size, spoken, thousands, utc};
 
 /// How rows are written.
@@ -58,6 +60,9 @@ pub struct OutputArgs {
     /// Time zone of the times in tables
     #[arg(long, value_enum, default_value_t, help_heading = "Output")]
     pub tz: Zone,
+    /// Who gets the rows instead, of all formats' columns.
+    #[arg(skip)]
+    pub collector: Option<Collector>,
 }
 
 /// One value of a row.
@@ -123,6 +128,30 @@ impl Value {
         }
     }
 
+    /// The number that it is, as the data formats have it.
+    #[must_use]
+    pub fn number(&self) -> Option<i64> {
+        match self {
+            Value::Int(number)
+            | Value::Duration(number)
+            | Value::Seconds(number)
+            | Value::Millis(number)
+            | Value::Micros(number)
+            | Value::Time(number)
+            | Value::Clock(number)
+            | Value::Bytes(number)
+            | Value::Kibibytes(number)
+            | Value::Hex(number)
+            | Value::Named(number, _) => Some(*number),
+            Value::Null
+            | Value::Real(_)
+            | Value::Text(_)
+            | Value::Texts(_)
+            | Value::Ints(_)
+            | Value::Flag(_) => None,
+        }
+    }
+
     /// The number, or unknown.
     #[must_use]
     pub fn int<N: Into<i64>>(number: Option<N>) -> Value {
@@ -154,6 +183,30 @@ impl Column {
     pub fn new(name: &'static str, header: &'static str) -> Column {
         let shown = Shown::Everywhere;
         Column { name, header: Cow::Borrowed(header), width: 0, right: false, shown }
+    }
+
+    /// What JSON and CSV call it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// What tables call it; its name where they do not have it.
+    #[must_use]
+    pub fn header(&self) -> &str {
+        if self.header.is_empty() { self.name } else { &self.header }
+    }
+
+    /// Whether tables have it.
+    #[must_use]
+    pub fn is_in_tables(&self) -> bool {
+        self.shown != Shown::InData
+    }
+
+    /// Whether tables align it right.
+    #[must_use]
+    pub fn is_right(&self) -> bool {
+        self.right
     }
 
     /// A column that only JSON and CSV have.
@@ -212,6 +265,7 @@ pub struct Output {
     zone: TimeZone,
     colour: bool,
     terminal: bool,
+    collector: Option<Collector>,
     /// Start of the recording: times of day without a date are of this day.
     start: i64,
 }
@@ -254,6 +308,11 @@ impl Output {
     /// # Errors
     /// If the file cannot be created.
     pub fn open(args: &OutputArgs, start: i64) -> anyhow::Result<Output> {
+        if let Some(collector) = &args.collector {
+            // The data's format: what people are told between tables is not for it.
+            let output = Output::to(Box::new(io::sink()), Format::Json, start);
+            return Ok(Output { collector: Some(collector.clone()), ..output });
+        }
         let (name, inner, terminal): (_, Box<dyn Write>, _) = match &args.output {
             Some(path) => {
                 let name = path.display().to_string();
@@ -281,7 +340,8 @@ impl Output {
     pub fn to(inner: Box<dyn Write>, format: Format, start: i64) -> Output {
         let sink = BufWriter::with_capacity(64 << 10, Named { name: String::new(), inner });
         let (colour, terminal) = (false, false);
-        Output { sink, format, zone: TimeZone::UTC, colour, terminal, start }
+        let (zone, collector) = (TimeZone::UTC, None);
+        Output { sink, format, zone, colour, terminal, collector, start }
     }
 
     /// The format that was asked for.
@@ -314,6 +374,8 @@ impl Output {
                     }
                 }
             }
+            // Who collects knows the heading.
+            Format::Json | Format::Csv if self.collector.is_some() => {}
             Format::Json | Format::Csv => heading.warn(),
         }
         Ok(())
@@ -326,6 +388,10 @@ impl Output {
     /// If it cannot be written.
     pub fn notes(&mut self, notes: &[String]) -> anyhow::Result<()> {
         for note in notes {
+            if let Some(collector) = &self.collector {
+                collector.note(note);
+                continue;
+            }
             match self.format {
                 Format::Table => self.line(&format!("# {note}"))?,
                 Format::Json | Format::Csv => eprintln!("analyze: note: {note}"),
@@ -349,6 +415,9 @@ impl Output {
 
     /// Begins the rows of a report.
     pub fn rows(&mut self, columns: Vec<Column>) -> Rows<'_> {
+        if let Some(collector) = &self.collector {
+            collector.begin(&columns);
+        }
         Rows { output: self, columns, held: Vec::new(), state: State::Begun, line: String::new() }
     }
 
@@ -424,6 +493,10 @@ impl Rows<'_> {
     /// If it cannot be written.
     pub fn row(&mut self, values: &[Value]) -> anyhow::Result<()> {
         debug_assert_eq!(values.len(), self.columns.len(), "a value for each column");
+        if let Some(collector) = &self.output.collector {
+            collector.row(values, |value| self.output.cell(value));
+            return Ok(());
+        }
         match self.output.format {
             Format::Table => {
                 let cells = std::iter::zip(&self.columns, values)
