@@ -149,6 +149,7 @@ impl Page<'_> {
         let gap = |missing: &crate::losses::Missing| Gap {
             from: self.since_start(missing.start),
             to: self.since_start(missing.end),
+            table: text(&missing.table),
             said: text(&missing.describe(source.window.span.start)),
         };
         all.iter().filter(|missing| !missing.is_expected()).map(gap).collect()
@@ -177,7 +178,8 @@ impl Page<'_> {
             return true;
         }
         let recorded = tables.iter().any(|table| is_recorded(recording, *table).unwrap_or(false));
-        absent.push(Absent { title, recorded });
+        let lossy = !self.warnings(tables).is_empty();
+        absent.push(Absent { title, recorded, lossy });
         false
     }
 }

@@ -44,6 +44,8 @@ pub(super) struct Time {
 pub(super) struct Gap {
     pub from: i64,
     pub to: i64,
+    /// Of which table of the recording.
+    pub table: String,
     pub said: String,
 }
 
@@ -53,11 +55,14 @@ pub(super) struct Absent {
     pub title: &'static str,
     /// Whether somebody looked, so that there was nothing.
     pub recorded: bool,
+    /// Unless it was lost.
+    pub lossy: bool,
 }
 
 /// Something over time.
 #[derive(Debug, Serialize)]
 pub(super) struct Lane {
+    /// The table of the recording that it is made from.
     pub id: &'static str,
     pub title: &'static str,
     /// What it is of, in a few words.
@@ -76,6 +81,8 @@ pub(super) struct Lane {
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Distribution {
     pub id: &'static str,
+    /// The table of the recording that it is made from.
+    pub table: &'static str,
     pub title: &'static str,
     pub what: &'static str,
     pub command: String,

@@ -17,6 +17,8 @@ use crate::render::thousands;
 const MOST_NODES: usize = 8_000;
 /// So many weights it has.
 const MOST_WEIGHTS: usize = 120_000;
+/// Where there is more time than this, in nanoseconds, nobody misses less than a microsecond.
+const SECOND: i64 = 1_000_000_000;
 /// Below this stands what was too small.
 const SMALLER: &str = "[smaller]";
 
@@ -265,7 +267,7 @@ fn flame(page: &Page<'_>, kind: &Kind, read: OverTime) -> Flame {
         notes.push(format!("times are to {length}: finer ones would make the page too large"));
     }
     let mut scale = tree.divisor();
-    if read.unit == "ns" && scale < 1000 {
+    if read.unit == "ns" && scale < 1000 && tree.nodes[0].total > SECOND {
         scale = 1000;
         notes.push("weights are rounded to a microsecond".to_owned());
     }

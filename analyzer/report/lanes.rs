@@ -32,7 +32,7 @@ pub(super) fn all(page: &Page<'_>, cpu: Cpu, distributions: &[Read]) -> Vec<Lane
     let of = Of { page, lanes: &mut lanes };
     of.events("tcpconnect", "TCP connects", "failed", Connects::event);
     let of = Of { page, lanes: &mut lanes };
-    of.events("tcpstate", "TCP states", "", States::event);
+    of.events("tcpstate", "TCP state changes", "", States::event);
     let of = Of { page, lanes: &mut lanes };
     of.events("open", "Opens", "failed", Opens::event);
     let of = Of { page, lanes: &mut lanes };
@@ -75,10 +75,13 @@ fn of_cpu(page: &Page<'_>, ran: &[i64]) -> Lane {
         let could = end.saturating_sub(start) as f64 * cpus as f64;
         (could > 0.0).then(|| *ran as f64 / could)
     };
-    let filtered = match page.source.recording.manifest().filters.command {
-        Some(_) => ", of the command alone",
-        None => "",
-    };
+    let filters = &page.source.recording.manifest().filters;
+    let all = filters.pids.is_empty()
+        && filters.command.is_none()
+        && filters.cgroup.is_none()
+        && filters.uid.is_none()
+        && filters.comm.is_none();
+    let filtered = if all { "" } else { ", of the recorded processes alone" };
     let what = format!("of {cpus} CPUs{filtered}");
     let values = ran.iter().enumerate().map(share).collect();
     Lane { unit: "share", ..lane(page, "sample", "CPU use", what, values) }

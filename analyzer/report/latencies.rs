@@ -215,6 +215,7 @@ pub(super) fn all(page: &Page<'_>, absent: &mut Vec<Absent>) -> Vec<Read> {
 fn head(page: &Page<'_>, kind: &Kind) -> Distribution {
     Distribution {
         id: kind.id,
+        table: kind.table.name(),
         title: kind.title,
         what: kind.what,
         command: format!("analyze {}", kind.command),

@@ -169,8 +169,12 @@ fn shown(page: &Page<'_>, spec: &Spec, collected: &Collected) -> Table {
         let named = |names: &[&str]| names.contains(&name) || names.contains(&column.header());
         (column.is_in_tables() && !named(spec.hide)) || named(spec.also)
     };
-    let places: Vec<usize> =
-        (0..collected.columns.len()).filter(|place| wanted(&collected.columns[*place])).collect();
+    let all = 0..collected.columns.len();
+    let mut places: Vec<usize> = all.filter(|place| wanted(&collected.columns[*place])).collect();
+    if spec.tree && !places.is_empty() {
+        // What is drawn as a tree, the command, is read first.
+        places.rotate_right(1);
+    }
     let columns = places.iter().map(|place| &collected.columns[*place]);
     let mut table = Table {
         columns: columns.map(|column| (column.header().to_owned(), column.is_right())).collect(),

@@ -1,7 +1,7 @@
 // Durations: a heat map over time, and the histogram of the chosen part beside it, on one scale.
 
 const ROW_HEIGHT = 12;
-const SCALE_WIDTH = 52;
+const SCALE_WIDTH = 46;
 
 /** The first microsecond of a histogram's row. */
 function rowStart(row) {
@@ -10,7 +10,10 @@ function rowStart(row) {
 
 /** A row's edge in words. */
 function rowLabel(row) {
-  return row === 0 ? "0" : format.duration(rowStart(row) * 1e3).replace(/\.0+(?=\D)/, "");
+  if (row === 0) return "0";
+  // Three digits tell powers of two apart.
+  const [, number, unit] = /^([\d.]+)(\D+)$/.exec(format.duration(rowStart(row) * 1e3));
+  return `${Number(Number(number).toPrecision(3))}${unit}`;
 }
 
 /** How often each row occurs in the steps from `from` to `to`. */
@@ -53,10 +56,11 @@ function latency(distribution) {
     context.fillStyle = colours.get("dim");
     context.textAlign = "right";
     context.textBaseline = "middle";
-    for (let row = first; row < first + count; row += count > 16 ? 2 : 1) {
+    for (let row = first; row < first + count; row += 2) {
       context.fillText(rowLabel(row), SCALE_WIDTH - 6, y(row) + ROW_HEIGHT);
     }
     const colour = colours.get("heat");
+    shadeGaps(distribution.table, context, SCALE_WIDTH, wide, height);
     distribution.heat.forEach((cells, step) => {
       for (let at = 0; at < cells.length; at += 2) {
         // By the logarithm, and never so pale that one event is not seen.
@@ -95,7 +99,7 @@ function latency(distribution) {
   range.listen((part) => {
     rows = part ? histogram(distribution, part.from, part.to) : whole;
     const said = part ? bounds(rows) : distribution.summary;
-    figures.replaceChildren(...said.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]));
+    figures.replaceChildren(...said.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value))));
     cells.replaceChildren(...rows.flatMap((each, row) => each === 0 ? [] : [element("tr", {},
       element("td", { className: "right" }, rowLabel(row)), element("td", { className: "right" }, rowLabel(row + 1)),
       element("td", { className: "right" }, format.count(each)))]));

@@ -85,15 +85,22 @@ function brush(target, left = 0, right = 0) {
   target.addEventListener("pointerleave", () => { if (began === null) range.look(null); });
 }
 
-/** Shades what is not chosen, what was lost, and marks the step that is looked at. */
+/** Shades when something of this table of the recording was lost; once, however often. */
+function shadeGaps(table, context, left, width, height) {
+  const gaps = data.gaps.filter((gap) => gap.table === table).sort((one, other) => one.from - other.from);
+  context.fillStyle = colours.get("gap");
+  let done = 0;
+  for (const gap of gaps) {
+    const from = Math.max(done, Math.max(0, gap.from / data.time.length) * width);
+    const to = Math.max(from + 1.5, Math.min(1, gap.to / data.time.length) * width);
+    context.fillRect(left + from, 0, to - from, height);
+    done = to;
+  }
+}
+
+/** Shades what is not chosen, and marks the step that is looked at. */
 function shade(context, left, width, height) {
   const perStep = width / data.time.steps;
-  for (const gap of data.gaps) {
-    const from = Math.max(0, gap.from / data.time.length) * width;
-    const to = Math.min(1, gap.to / data.time.length) * width;
-    context.fillStyle = colours.get("gap");
-    context.fillRect(left + from, 0, Math.max(1.5, to - from), height);
-  }
   if (range.chosen) {
     context.fillStyle = colours.get("veil");
     context.fillRect(left, 0, range.chosen.from * perStep, height);

@@ -165,11 +165,11 @@ function tableSection(table) {
       "aria-expanded": parent ? !shown.closed.has(index) : null,
     }, cells.map((cell, column) => {
       let text = cellText(cell, table.columns[column][0]);
-      const last = column === cells.length - 1;
-      if (table.depths.length && last && !tree) text = text.replace(DRAWN, "");
-      const classes = [table.columns[column][1] ? "right" : "", table.depths.length && last ? "drawn" : "", cell === null ? "dim" : ""];
+      const drawn = table.depths.length > 0 && column === 0;
+      if (drawn && !tree) text = text.replace(DRAWN, "");
+      const classes = [table.columns[column][1] ? "right" : "", drawn ? "drawn" : "", cell === null ? "dim" : ""];
       return element("td", { className: classes.join(" ").trim(), title: text.length > 60 ? text : undefined }, text,
-        parent && last && shown.closed.has(index) ? element("span", { className: "dim" }, " …") : null);
+        parent && drawn && shown.closed.has(index) ? element("span", { className: "dim" }, " …") : null);
     }));
     if (time || parent) made.className = "acts";
     made.addEventListener("click", () => {
@@ -182,10 +182,12 @@ function tableSection(table) {
   const fill = (focused) => {
     const rows = shown.chosen();
     const visible = rows.slice(0, shown.most);
+    // Whoever stands on a row stays there.
+    if (focused === undefined && body.contains(document.activeElement)) focused = document.activeElement.dataset.row;
     body.replaceChildren(...visible.map(row));
     if (focused !== undefined) body.querySelector(`[data-row="${focused}"]`)?.focus();
     const kept = table.rows.length;
-    const parts = [rows.length === kept ? `${format.count(kept)} rows` : `${format.count(rows.length)} of ${format.count(kept)} rows`];
+    const parts = [rows.length === kept ? `${format.count(kept)} ${kept === 1 ? "row" : "rows"}` : `${format.count(rows.length)} of ${format.count(kept)} rows`];
     if (table.total > kept) parts.push(`the ${table.largest ? "largest" : "first"} of ${format.count(table.total)}`);
     status.textContent = parts.join(", ");
     more.hidden = rows.length <= shown.most;
@@ -216,7 +218,7 @@ function tableSection(table) {
     event.preventDefault();
   });
   const scroller = element("div", { className: "scroll", role: "region", tabIndex: 0, "aria-label": `${table.title}, rows` },
-    element("table", { role: table.depths.length ? "treegrid" : null }, element("thead", {}, element("tr", {}, heads)), body));
+    element("table", { role: table.depths.length ? "treegrid" : null, className: table.columns.at(-1)?.[1] ? "packed" : "" }, element("thead", {}, element("tr", {}, heads)), body));
   const made = section(`table-${table.id}`, table.title, table,
     element("div", { className: "tools" }, filter, status, more), scroller);
   range.listen((part) => {
@@ -247,6 +249,7 @@ function sitesSection(sites) {
       context.stroke();
     });
     const [first, ...rest] = site.stack;
+    const callers = rest.slice(0, 2).map((frame) => ` ← ${frame}`).join("");
     const known = site.growth.map((bytes, place) => [bytes, sites.instants[place]]).filter(([bytes]) => bytes !== null);
     const said = known.length > 1
       ? `from ${format.bytes(known[0][0])} at ${format.offset(known[0][1])} to ${format.bytes(known.at(-1)[0])} at ${format.offset(known.at(-1)[1])}` : "";
@@ -254,7 +257,7 @@ function sitesSection(sites) {
       element("td", { className: "right" }, site.size),
       element("td", { className: "right" }, format.count(site.count)),
       element("td", { title: said }, line, element("span", { className: "unseen" }, said)),
-      element("td", {}, element("details", {}, element("summary", {}, first ?? "no stack"), element("ol", {}, rest.map((frame) => element("li", {}, frame))))));
+      element("td", {}, element("details", {}, element("summary", {}, first ?? "no stack", element("span", { className: "dim" }, callers)), element("ol", {}, rest.map((frame) => element("li", {}, frame))))));
   };
   const heads = [["bytes", true], ["blocks", true], ["over time", false], ["allocated in", false]];
   const made = section("leaks", "Memory that was not freed", about,

@@ -17,6 +17,7 @@ function drawLane(lane, context, width, height) {
   const top = lane.unit === "share" ? 1 : Math.max(peak(lane.values).most ?? 0, 1e-9);
   const perStep = width / data.time.steps;
   const base = height - 1;
+  shadeGaps(lane.id, context, 0, width, height);
   const tall = (value) => Math.min(1, value / top) * (height - 6);
   const bars = (values, colour) => {
     context.fillStyle = colour;
@@ -86,6 +87,7 @@ function laneRow(lane) {
     drawLane(lane, context, width, height);
     const value = range.cursor === null ? null : lane.values[range.cursor];
     const marked = range.cursor === null || !lane.marked ? null : lane.marked[1][range.cursor];
+    jump.hidden = range.cursor !== null;
     now.textContent = range.cursor === null ? "" : value === null ? "unknown"
       : format.value(value, lane.unit) + (marked ? ` · ${format.count(marked)} ${lane.marked[0]}` : "");
   });

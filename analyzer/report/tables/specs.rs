@@ -149,8 +149,8 @@ pub(super) const SPECS: [Spec; 21] = [
         ..spec(
             (
                 "offcpu-by",
-                "Time off the CPUs",
-                "what threads waited in, and who woke them, the most time first",
+                "What threads waited for",
+                "by function, and who woke them, the most time first",
             ),
             &[Offcpu],
             ("offcpu", &["--by", "process,state,function,waker"]),
@@ -162,7 +162,7 @@ pub(super) const SPECS: [Spec; 21] = [
         times: Times::None,
         by_step: true,
         ..spec(
-            ("calls", "System calls", "how many, how long, how many failed"),
+            ("calls", "System calls by name", "how many, how long, how many failed"),
             &[Syscall],
             ("syscalls", &["--sort", "time"]),
             ask::<syscalls::SyscallsArgs>,
