@@ -1,7 +1,7 @@
 // Durations: a heat map over time, and the histogram of the chosen part beside it, on one scale.
 
 const ROW_HEIGHT = 12;
-const SCALE_WIDTH = 46;
+const SCALE_WIDTH = 50;
 
 /** The first microsecond of a histogram's row. */
 function rowStart(row) {

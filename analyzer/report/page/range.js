@@ -85,9 +85,9 @@ function brush(target, left = 0, right = 0) {
   target.addEventListener("pointerleave", () => { if (began === null) range.look(null); });
 }
 
-/** Shades when something of this table of the recording was lost; once, however often. */
+/** Shades when something of this table of the recording (without one, of any) was lost; once, however often. */
 function shadeGaps(table, context, left, width, height) {
-  const gaps = data.gaps.filter((gap) => gap.table === table).sort((one, other) => one.from - other.from);
+  const gaps = data.gaps.filter((gap) => !table || gap.table === table).sort((one, other) => one.from - other.from);
   context.fillStyle = colours.get("gap");
   let done = 0;
   for (const gap of gaps) {

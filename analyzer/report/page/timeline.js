@@ -103,7 +103,10 @@ function laneRow(lane) {
 
 function timeline() {
   const lanes = data.lanes.map(laneRow);
-  const axis = canvas({ "aria-hidden": "true" }, AXIS_HEIGHT, drawAxis);
+  const axis = canvas({ "aria-hidden": "true" }, AXIS_HEIGHT, (context, width) => {
+    shadeGaps(null, context, 0, width, 4);
+    drawAxis(context, width);
+  });
   brush(axis);
   const said = () => {
     const step = range.cursor ?? range.bounds().from;
@@ -149,5 +152,5 @@ function timeline() {
   const what = `each step is ${data.time.said}; drag over it to choose a part of the time, click to take it back`;
   return section("timeline", "Timeline", { what },
     slider,
-    gaps.length ? element("details", { className: "more" }, element("summary", {}, `Shaded: ${gaps.length} ${gaps.length === 1 ? "time" : "times"} in which something was lost`), element("ul", {}, gaps)) : null);
+    gaps.length ? element("details", { className: "more" }, element("summary", {}, `When something was lost, shaded above: ${gaps.length}`), element("ul", {}, gaps)) : null);
 }
