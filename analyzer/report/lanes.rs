@@ -82,7 +82,7 @@ fn of_cpu(page: &Page<'_>, ran: &[i64]) -> Lane {
         && filters.uid.is_none()
         && filters.comm.is_none();
     let filtered = if all { "" } else { ", of the recorded processes alone" };
-    let what = format!("of {cpus} CPUs{filtered}");
+    let what = format!("of {cpus} CPUs by samples{filtered}");
     let values = ran.iter().enumerate().map(share).collect();
     Lane { unit: "share", ..lane(page, "sample", "CPU use", what, values) }
 }

@@ -5,8 +5,8 @@ use lookback_schemas::TableId;
 use super::{Ask, Page, ask};
 use crate::render::{Collected, Keep};
 use crate::{
-    commands, gc, info, irqs, offcpu, opens, processes, runqlat, signals, spans, syscalls, tcp,
-    unlinks,
+    commands, gc, info, irqs, memleak, offcpu, opens, processes, runqlat, signals, spans, syscalls,
+    tcp, unlinks,
 };
 
 /// When what a row tells of was.
@@ -80,12 +80,12 @@ const fn spec(
 }
 
 use TableId::{
-    Exec, Exit, Fork, Gc, Hardirq, Offcpu, Open, Process, Readline, Runq, Signal, Softirq, Span,
-    Syscall, Tcpconnect, Tcpstate, Unlink,
+    Exec, Exit, Fork, Gc, Hardirq, Kalloc, Offcpu, Open, Process, Readline, Runq, Signal, Softirq,
+    Span, Syscall, Tcpconnect, Tcpstate, Unlink,
 };
 
 /// All of them, in the order of the page.
-pub(super) const SPECS: [Spec; 21] = [
+pub(super) const SPECS: [Spec; 22] = [
     Spec {
         times: Times::None,
         ..spec(
@@ -259,6 +259,19 @@ pub(super) const SPECS: [Spec; 21] = [
             &[Hardirq, Softirq],
             ("irqs", &[]),
             ask::<irqs::IrqsArgs>,
+        )
+    },
+    Spec {
+        times: Times::None,
+        ..spec(
+            (
+                "kernel-memory",
+                "Kernel memory that was not freed",
+                "who took it, the most of each kind first",
+            ),
+            &[Kalloc],
+            ("memleak", &["--kind", "slab", "--kind", "pages", "--kind", "percpu", "--top", "40"]),
+            ask::<memleak::MemleakArgs>,
         )
     },
     Spec {
