@@ -26,7 +26,8 @@ help:
 	@echo 'make soak           record a steady load for SOAK_SECONDS (an hour)'
 	@echo 'make fuzz           try made-up files for FUZZ_SECONDS each (5 min); needs cargo-fuzz and nightly'
 	@echo 'make bench          measure the recorder (docs/performance.md)'
-	@echo 'make docs           write docs/tables.md from the table definitions'
+	@echo 'make docs           write docs/tables.md from the table definitions, and what examples in docs/ print'
+	@echo 'make book           build the book of docs/ into target/book; installs mdbook if it is missing'
 	@echo 'make lint           formatting, clippy, shellcheck'
 	@echo 'make install        install record and analyze with cargo'
 
@@ -61,6 +62,15 @@ traced-packages:
 	for pair in $(TRACED_LIBRARIES); do /sbin/ldconfig -p | grep -qF $${pair%%:*} || missing+=($${pair##*:}); done; \
 	tests/install "$${missing[@]}" || true
 
+# What docs/reader.py needs, for the test that runs it: below target/, since it is nobody else's.
+.PHONY: python-packages
+python-packages: export PYTHONPATH := target/python
+python-packages:
+	@python3 -c 'import pyarrow.parquet' 2> /dev/null || { \
+	    python3 -m pip --version > /dev/null 2>&1 || tests/install python3-pip; \
+	    python3 -m pip install --quiet --target target/python pyarrow; \
+	} || true
+
 # What tracepoints have in them is told here. Where it is not mounted, the tests that need it are left out.
 .PHONY: tracefs
 tracefs:
@@ -76,7 +86,7 @@ demo: packages
 # --- Tests ---
 
 .PHONY: test
-test: packages vm-packages traced-packages tracefs
+test: packages vm-packages traced-packages python-packages tracefs
 	cargo test --workspace
 	@echo '--- each feature alone'
 	cargo check --no-default-features --features record
@@ -135,7 +145,15 @@ bench: packages
 
 .PHONY: docs
 docs:
-	LOOKBACK_WRITE_DOCS=1 cargo test --test integration -- tables_page
+	LOOKBACK_WRITE_DOCS=1 cargo test --test integration -- tables_page docs::examples
+
+# Its own folder of tools, so that a version of somebody's own is left alone.
+.PHONY: book
+book: export PATH := $(CURDIR)/target/tools/bin:$(PATH)
+book:
+	@command -v mdbook > /dev/null \
+	    || cargo install --quiet --locked --root target/tools --no-default-features --features search mdbook
+	mdbook build docs --dest-dir "$(CURDIR)/target/book"
 
 .PHONY: lint
 lint:

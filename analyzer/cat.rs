@@ -13,26 +13,25 @@ use clap::Args;
 use lookback_schemas::wire::{Loc, Words};
 use lookback_schemas::{Column, Kind, TableId, Type, cell};
 
-use crate::cli::{Source, SourceArgs};
+use crate::cli::{Source, WordsArgs};
 use crate::codes;
 use crate::processes::known;
 use crate::render::{self, Value};
-use crate::scope::{Scope, ScopeArgs};
+use crate::scope::ScopeArgs;
 use crate::timeline::{self, Selection};
+use crate::window::timed;
 
 /// Shown below the help.
 pub const EXAMPLE: &str = "Examples:\n  analyze cat web1.lookback exec --columns ts,pid,argv\n  \
+                           analyze cat web1.lookback web2.lookback exec --limit 100\n  \
                            analyze cat web1.lookback sample --since 5s --limit 100 --format csv";
 
 /// Options of `analyze cat`.
 #[derive(Args, Debug)]
 pub struct CatArgs {
-    /// The recording, and the part of it.
+    /// The recordings, the table.
     #[command(flatten)]
-    pub source: SourceArgs,
-    /// The table
-    #[arg(value_parser = crate::cli::table)]
-    pub table: TableId,
+    pub words: WordsArgs<1>,
     /// Only these columns, in this order
     #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
     pub columns: Vec<String>,
@@ -48,27 +47,37 @@ pub struct CatArgs {
 ///
 /// # Errors
 /// If the table lacks a column that was asked for or is damaged, or the output cannot be written.
-pub fn run(args: &CatArgs) -> anyhow::Result<()> {
-    let source = Source::open(&args.source)?;
-    let scope = Scope::new(&args.scope, &source.recording)?;
-    scope.check(args.table)?;
-    if !crate::window::timed(args.table)
-        && (args.source.window.since.is_some() || args.source.window.until.is_some())
-    {
-        bail!("--since and --until do not apply: table `{}` has no times", args.table.name());
+pub fn run(args: &CatArgs, source: &Source) -> anyhow::Result<()> {
+    let (table, _) = args.words.table()?;
+    let scope = source.scope(&args.scope)?;
+    scope.check(table)?;
+    if !timed(table) && (args.words.window.since.is_some() || args.words.window.until.is_some()) {
+        bail!("--since and --until do not apply: table `{}` has no times", table.name());
     }
     let mut columns: Vec<&'static Column> = Vec::new();
     for name in &args.columns {
-        columns.push(crate::cli::column(args.table, name)?);
+        columns.push(crate::cli::column(table, name)?);
     }
     if columns.is_empty() {
-        columns = args.table.columns().iter().collect();
+        columns = table.columns().iter().collect();
     }
 
-    let mut output = source.begin(&[args.table])?;
-    let mut rows = output.rows(columns.iter().copied().map(render::Column::recorded).collect());
+    let mut output = source.begin(&[table])?;
+    let mut shown: Vec<render::Column> =
+        columns.iter().copied().map(render::Column::recorded).collect();
+    // Recordings go together by it.
+    if let Some(ts) = table.column("ts")
+        && columns.iter().all(|column| column.name != ts.name)
+    {
+        columns.push(ts);
+        shown.push(render::Column::recorded(ts).hidden());
+    }
+    let mut rows = match timed(table) {
+        true => output.first_events(shown, args.limit),
+        false => output.rows(shown),
+    };
     let selection = Selection {
-        table: args.table,
+        table,
         window: source.window.range.clone(),
         scope: &scope,
         columns: Some(columns.iter().map(|column| column.name).collect()),
@@ -81,7 +90,7 @@ pub fn run(args: &CatArgs) -> anyhow::Result<()> {
         };
         timeline::for_each(&source.recording, &selection, cells, |cells, row| {
             let values: Vec<Value> = std::iter::zip(&columns, cells)
-                .map(|(column, cells)| named(args.table, column, cells.value(column.kind, row)))
+                .map(|(column, cells)| named(table, column, cells.value(column.kind, row)))
                 .collect();
             rows.row(&values)?;
             left -= 1;

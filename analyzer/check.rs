@@ -8,7 +8,6 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use arrow::array::{Array as _, AsArray as _};
 use arrow::datatypes::Int64Type;
@@ -25,6 +24,7 @@ use lookback_schemas::wire::Reason;
 use lookback_schemas::{Table, TableId, cell, symbols};
 
 use crate::cli::{Source, SourceArgs};
+use crate::hosts::tree::RecordingsArgs;
 use crate::losses::missing;
 use crate::processes::known;
 use crate::render::{Column, Format, OutputArgs, Value, thousands};
@@ -38,12 +38,21 @@ pub const EXAMPLE: &str = "Example:\n  analyze check web1.lookback && echo whole
 /// Options of `analyze check`.
 #[derive(Args, Debug)]
 pub struct CheckArgs {
-    /// The recording: a directory
-    #[arg(value_name = "RECORDING")]
-    pub recording: PathBuf,
+    /// The recordings.
+    #[command(flatten)]
+    pub recordings: RecordingsArgs,
     /// Where the report goes.
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+impl CheckArgs {
+    /// The same as for other reports.
+    #[must_use]
+    pub fn source(&self) -> SourceArgs {
+        let (recordings, output) = (self.recordings.clone(), self.output.clone());
+        SourceArgs { recordings, window: WindowArgs::default(), output }
+    }
 }
 
 /// How bad a finding is.
@@ -61,14 +70,12 @@ struct Finding {
     what: String,
 }
 
-/// Prints the report; the exit code says whether something is damaged.
+/// Prints the report; tells whether nothing is damaged.
 ///
 /// # Errors
 /// If the recording has no readable manifest, or the output cannot be written.
-pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
-    let (recording, window) = (args.recording.clone(), WindowArgs::default());
-    let source = Source::open(&SourceArgs { recording, window, output: args.output.clone() })?;
-    let mut check = Check::new(&source);
+pub fn run(source: &Source) -> anyhow::Result<bool> {
+    let mut check = Check::new(source);
     check.files();
     check.references();
     check.totals();
@@ -83,7 +90,7 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
             thousands(check.segments)
         ))?;
         output.finish()?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(true);
     }
     let mut rows = output.rows(vec![
         Column::new("severity", "SEVERITY"),
@@ -100,7 +107,7 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     }
     rows.end()?;
     output.finish()?;
-    Ok(if damages > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(damages == 0)
 }
 
 /// Ids that rows refer to, with how many rows do.

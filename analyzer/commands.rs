@@ -9,7 +9,7 @@ use crate::cli::{Source, SourceArgs};
 use crate::losses::{late, unrecorded};
 use crate::processes::known;
 use crate::render::{Column, Value};
-use crate::scope::{Scope, ScopeArgs};
+use crate::scope::ScopeArgs;
 use crate::timeline;
 
 /// Shown below the help.
@@ -41,16 +41,15 @@ const CUT: &str = " … [cut]";
 ///
 /// # Errors
 /// If the table is damaged, or the output cannot be written.
-pub fn run(args: &CommandsArgs) -> anyhow::Result<()> {
-    let source = Source::open(&args.source)?;
-    let scope = Scope::new(&args.scope, &source.recording)?;
+pub fn run(args: &CommandsArgs, source: &Source) -> anyhow::Result<()> {
+    let scope = source.scope(&args.scope)?;
     scope.check(TableId::Readline)?;
     let mut output = source.begin(&[TableId::Readline])?;
     let how = ("lines that were typed", "--trace readline");
     let unknown = unrecorded(&source.recording, TableId::Readline, how)?;
     let late = late(&source.recording, TRACER);
     output.notes(&unknown.into_iter().chain(late).collect::<Vec<_>>())?;
-    let mut out = output.rows(vec![
+    let mut out = output.events(vec![
         Column::new("ts", "TIME").wide(12),
         Column::new("pid", "PID").wide(7),
         Column::new("uid", "UID").wide(5),

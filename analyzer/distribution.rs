@@ -13,12 +13,13 @@
 //! thousands of entries.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use anyhow::bail;
 use clap::ValueEnum;
 use lookback_schemas::Kind;
 
-use crate::render::{self, Format, Output, Value, real, thousands};
+use crate::render::{self, Format, Output, Role, Value, real, thousands};
 
 /// What the rows count in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -434,13 +435,38 @@ impl Report {
     /// # Errors
     /// If one would have too many rows, or the output cannot be written.
     pub fn print(self, output: &mut Output, groups: Vec<Group>) -> anyhow::Result<()> {
-        if self.summary {
+        if output.is_compared() {
+            let groups = self.joined(groups);
+            self.summaries(output, groups)
+        } else if self.summary {
             self.summaries(output, groups)
         } else if output.format() == Format::Table {
             groups.into_iter().try_for_each(|group| self.draw(output, group))
         } else {
             self.buckets(output, &groups)
         }
+    }
+
+    /// The groups, where those that another recording could not tell apart are one: percentiles of
+    /// several can only be told from their values.
+    fn joined(&self, groups: Vec<Group>) -> Vec<Group> {
+        let mut joined: Vec<Group> = Vec::new();
+        let mut places: BTreeMap<String, usize> = BTreeMap::new();
+        for mut group in groups {
+            for (column, key) in std::iter::zip(&self.keys, &mut group.keys) {
+                if column.role() == Role::Identity {
+                    *key = Value::Null;
+                }
+            }
+            match places.entry(format!("{:?}", group.keys)) {
+                Entry::Occupied(place) => joined[*place.get()].values.merge(group.values),
+                Entry::Vacant(place) => {
+                    place.insert(joined.len());
+                    joined.push(group);
+                }
+            }
+        }
+        joined
     }
 
     fn draw(&self, output: &mut Output, group: Group) -> anyhow::Result<()> {

@@ -8,6 +8,8 @@ use std::borrow::Cow;
 
 use clap::{Args, ValueEnum};
 
+use crate::cli::Source;
+use crate::hosts::Reach;
 use crate::render::{Column, Output, Value};
 use crate::tally::{Calls, Groups, Key, Named, process_columns, process_values};
 
@@ -85,7 +87,7 @@ impl Sums {
     ///
     /// # Errors
     /// If the output cannot be written.
-    pub fn print(self, output: &mut Output) -> anyhow::Result<()> {
+    pub fn print(self, source: &Source, output: &mut Output) -> anyhow::Result<()> {
         let count = Column::new("count", "COUNT").right().wide(8);
         let failed = Column::new("failed", "FAILED").right().wide(7);
         let time = Column::new("time", "TIME").right().wide(9);
@@ -95,6 +97,7 @@ impl Sums {
         };
         match self {
             Sums::Process(sums) => {
+                let Some(sums) = source.add_up(Reach::Boot, sums) else { return Ok(()) };
                 let mut columns = process_columns().to_vec();
                 columns.extend([count, failed, time]);
                 let mut rows = output.rows(columns);
@@ -106,6 +109,7 @@ impl Sums {
                 rows.end()
             }
             Sums::Path(sums) => {
+                let Some(sums) = source.add_up(Reach::Everywhere, sums) else { return Ok(()) };
                 let path = Column::new("path", "PATH");
                 let mut rows = output.rows(vec![count, failed, time, path]);
                 for (path, calls) in sums.ranked(None, |calls| calls.count) {

@@ -25,7 +25,7 @@ mod probe;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::str::FromStr as _;
 
@@ -38,15 +38,20 @@ use lookback_schemas::recording::Recording;
 
 use self::drawing::{Picture, draw};
 use self::folding::Folded;
+use self::names::folded_name;
 use crate::cli::{Source, SourceArgs};
+use crate::hosts::Reach;
+use crate::hosts::by::{Grouping, Nothing, host_or_one};
+use crate::losses::Heading;
 use crate::memleak::is_recorded;
 use crate::render::{Column, Format, Output, OutputArgs, Value};
 use crate::scope::{Scope, ScopeArgs};
-use crate::tally::ThreadsArgs;
+use crate::tally::{self, ThreadsArgs};
 use crate::window::WindowArgs;
 
 /// Shown below the help.
 pub const EXAMPLE: &str = "Examples:\n  analyze flamegraph web1.lookback -o flamegraph.svg\n  \
+                           analyze flamegraph fleet/ --by host -o fleet.svg\n  \
                            analyze flamegraph web1.lookback --pid 4711 --folded | sort -nrk2\n  \
                            analyze flamegraph web1.lookback --weight outstanding --at 30s -o heap.svg\n  \
                            analyze flamegraph web1.lookback --weight outstanding --diff-at 30s -o grown.svg\n  \
@@ -82,6 +87,9 @@ pub struct FlamegraphArgs {
     /// What has changed since this other recording
     #[arg(long, value_name = "RECORDING")]
     pub diff: Option<PathBuf>,
+    /// With a frame for each host at the root
+    #[arg(long, value_parser = host_or_one::<Nothing>())]
+    pub by: Option<Grouping<Nothing>>,
     /// How many threads read.
     #[command(flatten)]
     pub threads: ThreadsArgs,
@@ -202,19 +210,6 @@ fn fold(
     }
 }
 
-/// The graph to compare with, if there is one.
-fn before(args: &FlamegraphArgs, source: &Source, scope: &Scope) -> anyhow::Result<Option<Folded>> {
-    if let Some(other) = &args.diff {
-        let recording = other.clone();
-        let (window, output) = (WindowArgs::default(), OutputArgs::default());
-        let other = Source::open(&SourceArgs { recording, window, output })?;
-        let scope = Scope::new(&args.scope, &other.recording)?;
-        return fold(args, &other, &scope, None).map(Some);
-    }
-    let at = args.diff_at.as_deref();
-    at.map(|at| fold(args, source, scope, Some(at))).transpose()
-}
-
 /// A line of the folded form: of two graphs with both weights, as `difffolded.pl` writes it.
 fn lines(stacks: &Folded, before: Option<&Folded>) -> Vec<String> {
     let Some(before) = before else {
@@ -230,9 +225,8 @@ fn lines(stacks: &Folded, before: Option<&Folded>) -> Vec<String> {
 ///
 /// # Errors
 /// If a table is damaged, there is no sample to draw, or the output cannot be written.
-pub fn run(args: &FlamegraphArgs) -> anyhow::Result<()> {
-    let mut source = Source::open(&args.source)?;
-    let scope = Scope::new(&args.scope, &source.recording)?;
+pub fn run(args: &FlamegraphArgs, source: &Source) -> anyhow::Result<()> {
+    let scope = source.scope(&args.scope)?;
     let tables = args.weight.tables();
     if !tables.contains(&TableId::Alloc) && (args.at.is_some() || args.diff_at.is_some()) {
         bail!("--at and --diff-at are about memory: take --weight outstanding");
@@ -243,46 +237,107 @@ pub fn run(args: &FlamegraphArgs) -> anyhow::Result<()> {
     if args.waker && !matches!(args.weight, Weight::Offcpu | Weight::Wall) {
         bail!("--waker is about waits: take --weight offcpu");
     }
-    let stacks = fold(args, &source, &scope, args.at.as_deref())?;
-    let before = before(args, &source, &scope)?;
-    let heading = source.heading(tables);
     match source.recording.manifest().symbols {
         Symbols::Resolved => {}
         Symbols::Pending | Symbols::Skipped => {
             eprintln!("analyze: note: the recording has no names of frames, or not all");
         }
     }
-    if source.args.format != Format::Table && !args.folded {
-        let mut output = source.begin(tables)?;
-        rows(args, &mut output, &stacks, before.as_ref())?;
+    let now = fold(args, source, &scope, args.at.as_deref())?;
+    let at = args.diff_at.as_deref();
+    let before = at.map(|at| fold(args, source, &scope, Some(at))).transpose()?;
+    let graph = Graph { now, before: before.unwrap_or_default(), said: Vec::new() };
+    let graph = if Grouping::is_by_host(args.by.as_ref()) {
+        graph.below(source.host(), args.reverse)
+    } else {
+        graph
+    };
+    let is_data = source.args.format != Format::Table && !args.folded;
+    let mut output = if is_data { source.begin(tables)? } else { source.output()? };
+    let graph = if is_data { graph } else { graph.under(&source.heading(tables)) };
+    let Some(mut graph) = source.add_up(Reach::Everywhere, graph) else { return Ok(()) };
+    if let Some(other) = &args.diff {
+        let other = Source::open(other, &WindowArgs::default(), &OutputArgs::default())?;
+        let scope = Scope::new(&args.scope, &other.recording)?;
+        graph.before = fold(args, &other, &scope, None)?;
+    }
+    let compared = args.diff.is_some() || args.diff_at.is_some();
+    let (stacks, before) = (&graph.now, compared.then_some(&graph.before));
+    if is_data {
+        rows(args, &mut output, stacks, before)?;
         return output.finish();
     }
-    heading.warn();
-    let lines = lines(&stacks, before.as_ref());
+    let lines = lines(stacks, before);
     if args.folded {
-        let mut output = source.output()?;
         lines.iter().try_for_each(|line| output.line(line))?;
         return output.finish();
     }
     if lines.is_empty() {
-        return nothing(args, &source);
+        return nothing(args, source);
     }
-    let mut svg = Vec::new();
-    let all = [Some(&stacks), before.as_ref()];
+    let all = [Some(stacks), before];
     let mut sums = all.into_iter().flatten().flat_map(BTreeMap::values);
     let total = sums.try_fold(0_i64, |total, sum| total.checked_add(sum.weight));
     if total.is_none() {
         bail!("the weights add up to more than 64 bits hold");
     }
-    let picture = Picture { args, source: &source, heading: &heading };
+    let picture = Picture { args, source, said: &graph.said };
+    let mut svg = Vec::new();
     draw(&picture, &lines, &mut svg).context("drawing the flame graph")?;
-    if source.args.output.is_none() && std::io::IsTerminal::is_terminal(&std::io::stdout()) {
-        source.args.output = Some("flamegraph.svg".into());
-        eprintln!("analyze: the flame graph is in flamegraph.svg");
-    }
-    let mut output = source.output()?;
-    output.raw().write_all(&svg)?;
+    output.bytes(&svg)?;
     output.finish()
+}
+
+/// The arguments with a file for the picture, where it would go to a terminal.
+#[must_use]
+pub fn into_a_file(args: &FlamegraphArgs) -> SourceArgs {
+    let mut source = args.source.clone();
+    let picture = source.output.format == Format::Table && !args.folded;
+    if picture && source.output.output.is_none() && std::io::stdout().is_terminal() {
+        source.output.output = Some("flamegraph.svg".into());
+        eprintln!("analyze: the flame graph goes into flamegraph.svg");
+    }
+    source
+}
+
+/// What is drawn, of one recording or of several.
+#[derive(Default)]
+struct Graph {
+    now: Folded,
+    /// What it is compared with; empty if with nothing.
+    before: Folded,
+    /// What it covers, and what is missing.
+    said: Vec<String>,
+}
+
+impl tally::Sum for Graph {
+    fn merge(&mut self, other: Self) {
+        tally::Sum::merge(&mut self.now, other.now);
+        tally::Sum::merge(&mut self.before, other.before);
+        self.said.extend(other.said);
+    }
+}
+
+impl Graph {
+    /// The same with this frame at the root.
+    fn below(self, root: &str, reverse: bool) -> Graph {
+        let root = folded_name(root);
+        let below = |stacks: Folded| {
+            let stacks = stacks.into_iter().map(|(stack, sum)| match reverse {
+                true => (format!("{stack};{root}"), sum),
+                false => (format!("{root};{stack}"), sum),
+            });
+            stacks.collect()
+        };
+        Graph { now: below(self.now), before: below(self.before), said: self.said }
+    }
+
+    /// The same under a heading, whose warnings are given.
+    fn under(self, heading: &Heading) -> Graph {
+        heading.warn();
+        let said = std::iter::once(&heading.covers).chain(&heading.warnings);
+        Graph { said: said.cloned().collect(), ..self }
+    }
 }
 
 fn rows(

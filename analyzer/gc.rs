@@ -23,6 +23,7 @@ use lookback_schemas::{Error, TableId};
 use self::pauses::{Pause, Pauses};
 use crate::bins::StepArgs;
 use crate::cli::{Source, SourceArgs};
+use crate::hosts::by::{Grouping, host_or_one};
 use crate::losses::{LEFT_OUT, late, unrecorded};
 use crate::render::{Output, thousands};
 use crate::scope::{Scope, ScopeArgs};
@@ -52,14 +53,21 @@ pub struct GcArgs {
     #[command(flatten)]
     pub view: View,
     /// A histogram for each of these
-    #[arg(long, value_enum)]
-    pub by: Option<By>,
+    #[arg(long, value_parser = host_or_one::<By>())]
+    pub by: Option<Grouping<By>>,
     /// Count in milliseconds instead of microseconds
     #[arg(short, long, requires = "hist")]
     pub milliseconds: bool,
     /// How long a row of --timeline is.
     #[command(flatten)]
     pub step: StepArgs,
+}
+
+impl GcArgs {
+    /// What to sum up by, beside the host.
+    fn by(&self) -> Option<By> {
+        Grouping::one(self.by.as_ref())
+    }
 }
 
 /// The reports; by default one row for each collection, as javagc prints them.
@@ -108,15 +116,14 @@ struct Question<'a> {
 ///
 /// # Errors
 /// If a table is damaged, or the output cannot be written.
-pub fn run(args: &GcArgs) -> anyhow::Result<()> {
-    let source = Source::open(&args.source)?;
-    let scope = Scope::new(&args.scope, &source.recording)?;
+pub fn run(args: &GcArgs, source: &Source) -> anyhow::Result<()> {
+    let scope = source.scope(&args.scope)?;
     scope.check(TableId::Gc)?;
     anyhow::ensure!(
-        args.by.is_none() || args.view.hist || args.view.summary,
+        args.by().is_none() || args.view.hist || args.view.summary,
         "--by goes with --hist or --summary"
     );
-    let question = Question { args, source: &source, scope };
+    let question = Question { args, source, scope };
     if let Some(most) = args.view.longest {
         return question.longest(most);
     }

@@ -3,18 +3,20 @@
 use std::collections::BTreeMap;
 
 use ahash::HashMap;
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use arrow::array::Array as _;
 use arrow::record_batch::RecordBatch;
 use clap::Args;
 use lookback_schemas::{Column, Error, Kind, TableId, Type};
 
 use crate::cat::Cells;
-use crate::cli::{Source, SourceArgs};
+use crate::cli::{Source, WordsArgs};
 use crate::distribution::{Group, Report, Scale, Unit, Values};
+use crate::hosts::Reach;
+use crate::hosts::by::split_host;
 use crate::render;
-use crate::scope::{Scope, ScopeArgs};
-use crate::tally::{Key, ThreadsArgs};
+use crate::scope::ScopeArgs;
+use crate::tally::{Key, Selection, ThreadsArgs};
 
 /// Shown below the help.
 pub const EXAMPLE: &str = "Examples:\n  analyze histogram web1.lookback exit duration --unit ms\n  \
@@ -24,16 +26,11 @@ pub const EXAMPLE: &str = "Examples:\n  analyze histogram web1.lookback exit dur
 /// Options of `analyze histogram`.
 #[derive(Args, Debug)]
 pub struct HistogramArgs {
-    /// The recording, and the part of it.
+    /// The recordings, the table, and its column.
     #[command(flatten)]
-    pub source: SourceArgs,
-    /// The table
-    #[arg(value_parser = crate::cli::table)]
-    pub table: TableId,
-    /// The column: one of numbers
-    pub column: String,
-    /// A histogram for each value of this column
-    #[arg(long, value_name = "COLUMN")]
+    pub words: WordsArgs<2>,
+    /// A histogram for each value of this column, for each `host`, or for both: `host,comm`
+    #[arg(long, value_name = "COLUMN|host")]
     pub by: Option<String>,
     /// Rows of this width in units, instead of powers of two
     #[arg(long, value_name = "STEP", value_parser = clap::value_parser!(i64).range(1..))]
@@ -52,18 +49,39 @@ pub struct HistogramArgs {
     pub scope: ScopeArgs,
 }
 
+impl HistogramArgs {
+    /// What to sum up by, beside the host.
+    fn by(&self) -> Option<&str> {
+        split_host(self.by.as_deref()).1
+    }
+}
+
 /// Prints the report.
 ///
 /// # Errors
 /// If the column does not exist, holds no numbers or does not have the unit; if the table is
 /// damaged; or if the output cannot be written.
-pub fn run(args: &HistogramArgs) -> anyhow::Result<()> {
-    let source = Source::open(&args.source)?;
-    let scope = Scope::new(&args.scope, &source.recording)?;
-    scope.check(args.table)?;
-    let column = crate::cli::column(args.table, &args.column)?;
-    let by = args.by.as_ref().map(|name| crate::cli::column(args.table, name)).transpose()?;
-    let scale = scale(args, column)?;
+pub fn run(args: &HistogramArgs, source: &Source) -> anyhow::Result<()> {
+    let (table, column) = args.words.table()?;
+    let column = column.first().context("which column?")?;
+    let scope = source.scope(&args.scope)?;
+    scope.check(table)?;
+    let column = crate::cli::column(table, column)?;
+    let by = args.by().map(|name| crate::cli::column(table, name)).transpose()?;
+    let reach = match by.map(|by| by.kind) {
+        Some(Kind::Id | Kind::Address) => Reach::Recording,
+        None
+        | Some(
+            Kind::Time
+            | Kind::Duration
+            | Kind::Bytes
+            | Kind::Count
+            | Kind::Code
+            | Kind::Flag
+            | Kind::Text(_),
+        ) => Reach::Everywhere,
+    };
+    let scale = scale(args, table, column)?;
     if let Some(by) = by {
         match by.ty {
             Type::I16 | Type::I32 | Type::I64 | Type::Bool | Type::Text => {}
@@ -71,8 +89,10 @@ pub fn run(args: &HistogramArgs) -> anyhow::Result<()> {
         }
     }
 
-    let groups = read(args, &source, &scope, column, by)?;
-    let mut output = source.begin(&[args.table])?;
+    let selection = Selection { source, scope: &scope, threads: args.threads, without: &[] };
+    let groups = read(&selection, table, column, by)?;
+    let mut output = source.begin(&[table])?;
+    let Some(groups) = source.add_up(reach, groups) else { return Ok(()) };
     let report = Report {
         keys: by.into_iter().map(render::Column::recorded).collect(),
         scale,
@@ -82,7 +102,7 @@ pub fn run(args: &HistogramArgs) -> anyhow::Result<()> {
         nulls: "nulls",
     };
     let group = |(key, values): (Key, Values)| Group {
-        title: by.map(|by| format!("{} = {}", by.name, text(args.table, by, &key))),
+        title: by.map(|by| format!("{} = {}", by.name, text(table, by, &key))),
         keys: by.map(|_| key.value()).into_iter().collect(),
         values,
     };
@@ -99,8 +119,8 @@ fn text(table: TableId, by: &Column, key: &Key) -> String {
     }
 }
 
-fn scale(args: &HistogramArgs, column: &Column) -> anyhow::Result<Scale> {
-    let (table, name) = (args.table.name(), column.name);
+fn scale(args: &HistogramArgs, table: TableId, column: &Column) -> anyhow::Result<Scale> {
+    let (table, name) = (table.name(), column.name);
     match (column.ty, column.kind) {
         (Type::Bool | Type::Text | Type::Texts | Type::I64s, _) => {
             bail!("column `{name}` of table `{table}` does not hold numbers")
@@ -146,24 +166,24 @@ fn scale(args: &HistogramArgs, column: &Column) -> anyhow::Result<Scale> {
 type Groups = HashMap<Key, Values>;
 
 fn read(
-    args: &HistogramArgs,
-    source: &Source,
-    scope: &Scope,
+    selection: &Selection<'_>,
+    table: TableId,
     column: &'static Column,
     by: Option<&'static Column>,
 ) -> anyhow::Result<BTreeMap<Key, Values>> {
+    let Selection { source, scope, threads, .. } = selection;
     let mut columns = vec![column.name];
     columns.extend(by.map(|by| by.name));
-    columns.extend(scope.columns(args.table));
-    let window = match crate::window::timed(args.table) {
+    columns.extend(scope.columns(table));
+    let window = match crate::window::timed(table) {
         true => source.window.range.clone(),
         false => lookback_schemas::recording::ALL_TIME,
     };
-    let scan = source.recording.scan_table(args.table, window).columns(&columns);
+    let scan = source.recording.scan_table(table, window).columns(&columns);
     let groups = scan.fold(
-        args.threads.count(),
+        threads.count(),
         |groups: &mut Groups, path, batch| -> Result<(), Error> {
-            let batch = scope.filter(args.table, path, batch)?;
+            let batch = scope.filter(table, path, batch)?;
             add(groups, &batch, column, by).map_err(Error::damaged(path))
         },
         |groups, more| {

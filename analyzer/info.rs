@@ -9,6 +9,7 @@ use lookback_schemas::TableId;
 use lookback_schemas::manifest::{Manifest, Probe, Stopped, Symbols};
 
 use crate::cli::{Source, SourceArgs};
+use crate::hosts::tree::RecordingsArgs;
 use crate::losses::{Missing, missing};
 use crate::probes::asked::{self, TRACER};
 use crate::render::{Column, Format, Output, Value, escaped, size, spoken, thousands};
@@ -22,12 +23,21 @@ pub const EXAMPLE: &str = "Example:\n  analyze info web1.lookback\n  analyze inf
 /// Options of `analyze info`.
 #[derive(Args, Debug)]
 pub struct InfoArgs {
-    /// The recording: a directory
-    #[arg(value_name = "RECORDING")]
-    pub recording: std::path::PathBuf,
+    /// The recordings.
+    #[command(flatten)]
+    pub recordings: RecordingsArgs,
     /// Where the report goes.
     #[command(flatten)]
     pub output: crate::render::OutputArgs,
+}
+
+impl InfoArgs {
+    /// The same as for other reports.
+    #[must_use]
+    pub fn source(&self) -> SourceArgs {
+        let (recordings, output) = (self.recordings.clone(), self.output.clone());
+        SourceArgs { recordings, window: WindowArgs::default(), output }
+    }
 }
 
 /// What a table takes.
@@ -45,23 +55,21 @@ struct Size {
 /// # Errors
 /// If the recording has no readable manifest, or the output cannot be written. Damaged tables are
 /// part of the report.
-pub fn run(args: &InfoArgs) -> anyhow::Result<()> {
-    let (recording, window) = (args.recording.clone(), WindowArgs::default());
-    let source = Source::open(&SourceArgs { recording, window, output: args.output.clone() })?;
+pub fn run(source: &Source) -> anyhow::Result<()> {
     let manifest = source.recording.manifest();
     // What cannot be read is in the heading.
     let losses = missing(&source.recording, &[], &source.window).unwrap_or_default();
-    let sizes = sizes(&source, &losses);
+    let sizes = sizes(source, &losses);
     let mut output = source.begin(&[])?;
     if output.format() == Format::Table {
-        for (name, text) in facts(&source, manifest) {
+        for (name, text) in facts(source, manifest) {
             output.line(&format!("{name:<10} {}", escaped(&text)))?;
         }
         output.line("")?;
     }
     tables(&mut output, &sizes)?;
     if output.format() == Format::Table {
-        for note in notes(&source, &sizes, &losses) {
+        for note in notes(source, &sizes, &losses) {
             output.line(&format!("\n{}", escaped(&note)))?;
         }
     }
@@ -131,7 +139,8 @@ pub(crate) fn facts(source: &Source, manifest: &Manifest) -> Vec<(&'static str, 
         }
     }
     let span = source.window.span;
-    let time = |ns| crate::render::utc(ns);
+    let zone = source.args.tz.zone();
+    let time = |ns| crate::render::short_moment(ns, &zone);
     if let Some(snapshot) = &manifest.snapshot_of {
         let (of, why, at) = (&snapshot.directory, &snapshot.why, time(snapshot.at));
         facts.push(("snapshot", format!("of {of}, at {at}: {why}")));

@@ -13,6 +13,8 @@ use lookback_schemas::TableId;
 use crate::cli::{Source, SourceArgs};
 use crate::codes;
 use crate::distribution::{Group, Report, Scale, Summary, Values};
+use crate::hosts::Reach;
+use crate::hosts::by::{Grouping, host_or_one};
 use crate::lifetimes::{Detail, Lifetimes};
 use crate::processes::known;
 use crate::render::{Column, Format, Output, Value};
@@ -48,8 +50,8 @@ pub struct IrqsArgs {
     #[arg(long)]
     pub dist: bool,
     /// Also by CPU, or by the process that was interrupted
-    #[arg(long, value_enum)]
-    pub by: Option<By>,
+    #[arg(long, value_parser = host_or_one::<By>())]
+    pub by: Option<Grouping<By>>,
     /// How many threads read.
     #[command(flatten)]
     pub threads: ThreadsArgs,
@@ -140,28 +142,37 @@ impl Interrupts {
 ///
 /// # Errors
 /// If a process filter does not apply, a table is damaged, or the output cannot be written.
-pub fn run(args: &IrqsArgs) -> anyhow::Result<()> {
-    let source = Source::open(&args.source)?;
-    let scope = Scope::new(&args.scope, &source.recording)?;
+pub fn run(args: &IrqsArgs, source: &Source) -> anyhow::Result<()> {
+    let scope = source.scope(&args.scope)?;
     let mut tables = Vec::new();
     tables.extend((!args.soft).then_some(TableId::Hardirq));
     tables.extend((!args.hard).then_some(TableId::Softirq));
     tables.iter().try_for_each(|table| scope.check(*table))?;
-    let lifetimes = match args.by {
+    let by = args.by();
+    let lifetimes = match by {
         Some(By::Interrupted) => Lifetimes::read(&source.recording, Detail::Identity)?,
         Some(By::Cpu) | None => Lifetimes::default(),
     };
+    let hard = if args.soft { Sums::default() } else { hard(args, source, &scope)? };
+    let soft = if args.hard { Sums::default() } else { soft(args, source, &scope)? };
+    let mut output = source.begin(&tables)?;
+    let reach = match by {
+        None => Reach::Everywhere,
+        Some(By::Cpu) => Reach::Host,
+        // Whom a pid was is told by the recording's own processes.
+        Some(By::Interrupted) => Reach::Recording,
+    };
+    let Some((hard, soft)) = source.add_up(reach, (hard, soft)) else { return Ok(()) };
     let mut sections = Vec::new();
     if !args.soft {
-        sections.push(("HARDIRQ", told(args.by, hard(args, &source, &scope)?, &lifetimes)));
+        sections.push(("HARDIRQ", told(by, hard, &lifetimes)));
     }
     if !args.hard {
-        sections.push(("SOFTIRQ", told(args.by, soft(args, &source, &scope)?, &lifetimes)));
+        sections.push(("SOFTIRQ", told(by, soft, &lifetimes)));
     }
-    let mut output = source.begin(&tables)?;
     match args.dist {
-        true => histograms(args.by, sections, &mut output)?,
-        false => totals(args.by, sections, &mut output)?,
+        true => histograms(by, sections, &mut output)?,
+        false => totals(by, sections, &mut output)?,
     }
     output.finish()
 }
@@ -169,9 +180,14 @@ pub fn run(args: &IrqsArgs) -> anyhow::Result<()> {
 type Sums = Groups<Of, Interrupts>;
 
 impl IrqsArgs {
+    /// What to sum up by, beside the host.
+    fn by(&self) -> Option<By> {
+        Grouping::one(self.by.as_ref())
+    }
+
     /// Adds an interrupt, if it is to be looked at.
     fn add(&self, sums: &mut Sums, handler: Handler, seen: Seen) {
-        let by = match self.by {
+        let by = match self.by() {
             None => None,
             Some(By::Cpu) => Some(seen.cpu),
             Some(By::Interrupted) => Some(seen.pid),

@@ -9,12 +9,13 @@
 //!   [`lsm`], [`gc`], [`commands`], [`probes`], [`spans`], [`memleak`], [`flamegraph`] and
 //!   [`histogram`] answer questions;
 //! - [`report`] puts what they answer on one page;
+//! - [`diff`] compares two recordings, by any of these;
 //! - [`cat`] prints the rows of any table;
 //! - [`redact`] copies a recording without what tells of people;
 //! - [`repair`] makes a killed recording readable for other programs;
 //! - [`symbolize`] names frames later and elsewhere, with what [`bundle`] packs.
 //!
-//! They share how a recording is narrowed down ([`window`] in time, [`scope`] to processes), how
+//! Each is written for one recording; [`hosts`] makes one report of several. They share how a recording is narrowed down ([`window`] in time, [`scope`] to processes), how
 //! its rows are put into order ([`timeline`]) or added up ([`tally`], [`distribution`]), by steps of
 //! time ([`bins`]) or as stretches of it ([`intervals`], [`waits`]), who a pid
 //! was at a time ([`lifetimes`]), what memory was held ([`blocks`], [`heap`], [`mapped`]) in which
@@ -32,12 +33,14 @@ pub mod check;
 pub mod cli;
 pub mod codes;
 pub mod commands;
+pub mod diff;
 pub mod distribution;
 pub mod files;
 pub mod flamegraph;
 pub mod gc;
 pub mod heap;
 pub mod histogram;
+pub mod hosts;
 pub mod info;
 pub mod intervals;
 pub mod irqs;

@@ -8,12 +8,13 @@
 use std::collections::BTreeMap;
 
 use arrow::array::Array as _;
+use jiff::tz::TimeZone;
 use lookback_schemas::recording::{ALL_TIME, Recording};
 use lookback_schemas::tables::Loss;
 use lookback_schemas::wire::Reason;
 use lookback_schemas::{Error, TableId};
 
-use crate::render::{duration, escaped, spoken, thousands, utc};
+use crate::render::{duration, escaped, short_moment, spoken, thousands};
 use crate::window::Window;
 
 /// Events of one table that are missing for one reason.
@@ -188,15 +189,28 @@ pub struct Heading {
     pub covers: String,
     /// What is missing, one line each.
     pub warnings: Vec<String>,
+    /// Of one of several recordings: how its times become those of all.
+    pub remarks: Vec<String>,
 }
 
 impl Heading {
     /// The heading of a report about `tables` (every table if empty) in the window.
     #[must_use]
     pub fn new(recording: &Recording, tables: &[TableId], window: &Window) -> Heading {
+        Heading::zoned(recording, tables, window, &TimeZone::UTC)
+    }
+
+    /// The same, with its time in a time zone.
+    #[must_use]
+    pub fn zoned(
+        recording: &Recording,
+        tables: &[TableId],
+        window: &Window,
+        zone: &TimeZone,
+    ) -> Heading {
         let time = format!(
             "{} + {}",
-            utc(window.start()),
+            short_moment(window.clock.shared(window.start()), zone),
             spoken(window.end().saturating_sub(window.start()))
         );
         let unended = match window.span.ended {
@@ -220,13 +234,21 @@ impl Heading {
                 };
                 let lost = missing.iter().map(|missing| missing.describe(window.span.start));
                 let warnings = lost.chain(cut_off).map(|what| format!("LOSSY: {what}")).collect();
-                Heading { covers: format!("{time}, {summary}{unended}"), warnings }
+                Heading {
+                    covers: format!("{time}, {summary}{unended}"),
+                    warnings,
+                    remarks: Vec::new(),
+                }
             }
             Err(error) => {
                 let unknown = format!("LOSSY, perhaps: what was lost is not readable: {error}");
                 let cut_off = cut_off.into_iter().map(|what| format!("LOSSY: {what}"));
                 let warnings = std::iter::once(unknown).chain(cut_off).collect();
-                Heading { covers: format!("{time}, losses unknown{unended}"), warnings }
+                Heading {
+                    covers: format!("{time}, losses unknown{unended}"),
+                    warnings,
+                    remarks: Vec::new(),
+                }
             }
         }
     }

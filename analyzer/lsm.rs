@@ -10,6 +10,8 @@ use lookback_schemas::tables::Lsmconnect;
 
 use crate::cli::{Source, SourceArgs};
 use crate::codes;
+use crate::hosts::Reach;
+use crate::hosts::by::{Grouping, host_or_one};
 use crate::processes::known;
 use crate::render::{Column, Output, Value};
 use crate::scope::{Scope, ScopeArgs};
@@ -36,11 +38,18 @@ pub struct LsmArgs {
     #[arg(long)]
     pub denied: bool,
     /// Sum up instead of listing
-    #[arg(long, value_enum)]
-    pub by: Option<By>,
+    #[arg(long, value_parser = host_or_one::<By>())]
+    pub by: Option<Grouping<By>>,
     /// How many threads read, to sum up.
     #[command(flatten)]
     pub threads: ThreadsArgs,
+}
+
+impl LsmArgs {
+    /// What to sum up by, beside the host.
+    fn by(&self) -> Option<By> {
+        Grouping::one(self.by.as_ref())
+    }
 }
 
 /// What to sum up by.
@@ -90,15 +99,14 @@ impl Asked {
 ///
 /// # Errors
 /// If the table is damaged, or the output cannot be written.
-pub fn run(args: &LsmArgs) -> anyhow::Result<()> {
-    let source = Source::open(&args.source)?;
-    let scope = Scope::new(&args.scope, &source.recording)?;
+pub fn run(args: &LsmArgs, source: &Source) -> anyhow::Result<()> {
+    let scope = source.scope(&args.scope)?;
     scope.check(TableId::Lsmconnect)?;
     let mut output = source.begin(&[TableId::Lsmconnect])?;
     let (threads, scope) = (args.threads, &scope);
-    let selection = |without| Selection { source: &source, scope, threads, without };
-    match args.by {
-        None => list(args, &source, scope, &mut output)?,
+    let selection = |without| Selection { source, scope, threads, without };
+    match args.by() {
+        None => list(args, source, scope, &mut output)?,
         Some(By::Process) => by_process(args, &selection(&["addr", "port"]), &mut output)?,
         Some(By::Address) => by_address(args, &selection(&["comm"]), &mut output)?,
     }
@@ -106,7 +114,7 @@ pub fn run(args: &LsmArgs) -> anyhow::Result<()> {
 }
 
 fn list(args: &LsmArgs, source: &Source, scope: &Scope, output: &mut Output) -> anyhow::Result<()> {
-    let mut out = output.rows(vec![
+    let mut out = output.events(vec![
         Column::new("ts", "TIME").wide(12),
         Column::new("pid", "PID").right().wide(7),
         Column::new("comm", "COMM").wide(16),
@@ -166,6 +174,7 @@ fn by_process(
             asked.sum.add(denied);
         }
     })?;
+    let Some(sums) = selection.source.add_up(Reach::Boot, sums) else { return Ok(()) };
     let mut columns = process_columns().to_vec();
     columns.extend(counts());
     let mut rows = output.rows(columns);
@@ -191,6 +200,7 @@ fn by_address(
             sums.of((rows.family.value(row), address, port)).add(denied);
         }
     })?;
+    let Some(sums) = selection.source.add_up(Reach::Everywhere, sums) else { return Ok(()) };
     let mut columns = vec![
         Column::new("family", "FAMILY").wide(6),
         Column::new("addr", "ADDRESS").wide(15),

@@ -46,6 +46,8 @@ pub struct Made {
     probes: RefCell<Vec<Probe>>,
     /// More tracers.
     tracers: RefCell<Vec<Tracer>>,
+    /// The host, and its boot.
+    host: RefCell<(String, String)>,
 }
 
 /// Memory that the kernel allocates.
@@ -214,15 +216,20 @@ pub fn analyze(made: &Made, args: &[&str]) -> anyhow::Result<String> {
 
 /// As [`analyze`], for a recording anywhere.
 pub fn analyze_at(recording: &Path, args: &[&str]) -> anyhow::Result<String> {
+    analyze_all(&[recording], args)
+}
+
+/// As [`analyze`], for several recordings.
+pub fn analyze_all(recordings: &[&Path], args: &[&str]) -> anyhow::Result<String> {
     use clap::Parser as _;
     let out = tempfile::NamedTempFile::new()?;
     let path = out.path().to_str().expect("temporary paths are UTF-8");
-    let recording = recording.to_str().expect("temporary paths are UTF-8");
+    let recordings = recordings.iter().map(|path| path.to_str());
     // `tcp` has commands of its own.
     let (command, options) = args.split_at(if args[0] == "tcp" { 2 } else { 1 });
     let mut line = vec!["analyze"];
     line.extend(command);
-    line.push(recording);
+    line.extend(recordings.map(|path| path.expect("temporary paths are UTF-8")));
     line.extend(options);
     line.extend(["-o", path]);
     let cli = crate::cli::Cli::try_parse_from(line)?;
@@ -232,7 +239,11 @@ pub fn analyze_at(recording: &Path, args: &[&str]) -> anyhow::Result<String> {
 
 /// The lines that `analyze` prints, with their columns one space apart.
 pub fn lines(made: &Made, args: &[&str]) -> Vec<String> {
-    let text = analyze(made, args).expect("it is whole");
+    spaced(&analyze(made, args).expect("it is whole"))
+}
+
+/// The lines, with their columns one space apart.
+pub fn spaced(text: &str) -> Vec<String> {
     let single = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
     text.lines().map(single).collect()
 }
@@ -284,9 +295,16 @@ impl Made {
             filters: RefCell::default(),
             probes: RefCell::default(),
             tracers: RefCell::default(),
+            host: RefCell::new(("web1".to_owned(), "b".to_owned())),
         };
         made.write_manifest(None);
         made
+    }
+
+    /// Of which host, and of which boot of it.
+    pub fn host(&self, name: &str, boot: &str) {
+        *self.host.borrow_mut() = (name.to_owned(), boot.to_owned());
+        self.write_manifest(None);
     }
 
     /// What was left out.
@@ -322,12 +340,13 @@ impl Made {
             probes,
             ..Tracer::default()
         });
+        let (name, boot_id) = self.host.borrow().clone();
         let mut manifest = Manifest {
             format: lookback_schemas::FORMAT_VERSION,
             recorder: "0.1.0".to_owned(),
             host: Host {
-                name: "web1".to_owned(),
-                boot_id: "b".to_owned(),
+                name,
+                boot_id,
                 kernel: "6.12.0".to_owned(),
                 arch: "x86_64".to_owned(),
                 cpus: 2,
@@ -949,6 +968,13 @@ impl Made {
     pub fn clock(&self, seconds: f64) -> Row {
         let (ts, monotonic) = (at(seconds), at(seconds) - START);
         row(Clock { ts, monotonic, boottime: monotonic, realtime: ts }, &[])
+    }
+
+    /// A reading of the clocks after the machine slept, and its wall clock was set, by so many seconds.
+    pub fn clocks(&self, seconds: f64, (slept, set): (f64, f64)) -> Row {
+        let (ts, monotonic) = (at(seconds), at(seconds) - START);
+        let (boottime, realtime) = (at(seconds + slept) - START, at(seconds + slept + set));
+        row(Clock { ts, monotonic, boottime, realtime }, &[])
     }
 
     pub fn loss(&self, table: &str, reason: &str, count: i64, start: f64, end: f64) -> Row {

@@ -17,6 +17,10 @@ fn main() -> ExitCode {
     match analyzer::cli::run(cli) {
         Ok(code) => code,
         Err(error) if analyzer::render::reader_left(&error) => ExitCode::SUCCESS,
+        // Of the words after `diff`, which are a command line of their own.
+        Err(error) if error.is::<clap::Error>() => {
+            error.downcast::<clap::Error>().expect("it is one").exit()
+        }
         Err(error) => {
             eprintln!("analyze: {}", analyzer::render::escaped(&format!("{error:#}")));
             ExitCode::from(2)

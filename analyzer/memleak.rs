@@ -21,6 +21,7 @@ mod temporary;
 mod user;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
@@ -34,7 +35,7 @@ use self::user::User;
 use crate::cli::{Source, SourceArgs};
 use crate::distribution::{Scale, Unit, Values};
 use crate::heap::shard::Within;
-use crate::render::Output;
+use crate::render::{Output, escaped};
 use crate::replay::Instants;
 use crate::scope::{Scope, ScopeArgs};
 use crate::tally::ThreadsArgs;
@@ -231,12 +232,31 @@ impl MemleakArgs {
     }
 }
 
+/// An instant is not in the part of the recording that the report is about.
+#[derive(Debug)]
+struct Outside {
+    option: String,
+    text: String,
+}
+
+impl fmt::Display for Outside {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Outside { option, text } = self;
+        write!(
+            formatter,
+            "{option} {text} lies outside the recording, or outside --since and --until"
+        )
+    }
+}
+
+impl std::error::Error for Outside {}
+
 /// Reads an instant in the part of the recording that the report is about.
 pub(crate) fn instant(option: &str, text: &str, source: &Source) -> anyhow::Result<i64> {
     let window = &source.window;
-    let at = window::moment(text, window.span).with_context(|| format!("{option} {text}"))?;
+    let at = window.moment(text).with_context(|| format!("{option} {text}"))?;
     if at < window.start() || at > window.end() {
-        bail!("{option} {text} lies outside the recording, or outside --since and --until");
+        bail!(Outside { option: option.to_owned(), text: text.to_owned() });
     }
     Ok(at)
 }
@@ -275,14 +295,13 @@ fn instants(args: &MemleakArgs, source: &Source) -> anyhow::Result<Instants> {
 ///
 /// # Errors
 /// If an instant is not in the recording, a table is damaged, or the output cannot be written.
-pub fn run(args: &MemleakArgs) -> anyhow::Result<()> {
-    let source = Source::open(&args.source)?;
-    let scope = Scope::new(&args.scope, &source.recording)?;
+pub fn run(args: &MemleakArgs, source: &Source) -> anyhow::Result<()> {
+    let scope = source.scope(&args.scope)?;
     if args.by_cache && !args.kind.is_empty() && !args.kind.contains(&Kind::Slab) {
         bail!("--by-cache is about slab memory; other kinds have no caches");
     }
     let (kinds, missing) = notes::recorded(&source.recording, args.kinds(), !args.kind.is_empty())?;
-    let user = User::new(args, &source, &scope)?;
+    let user = User::new(args, source, &scope)?;
     if args.peak {
         return peak::run(&user, &kinds, &missing);
     }
@@ -303,6 +322,15 @@ fn outstanding(
     missing: &[String],
 ) -> anyhow::Result<()> {
     let (args, source) = (user.args, user.source);
+    // What one of several recordings has, others may not have.
+    if let Err(error) = instants(args, source)
+        && error.is::<Outside>()
+        && !source.is_alone()
+    {
+        let mut output = begin(source, kinds)?;
+        output.notes(&[escaped(&error.to_string()).into_owned()])?;
+        return output.finish();
+    }
     let mut notes = missing.to_vec();
     let mut reports = Reports::new(args);
     let mut values: BTreeMap<Kind, Values> = BTreeMap::new();

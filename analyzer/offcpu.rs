@@ -19,9 +19,11 @@ use self::wait::{Rows, Wait};
 use crate::cli::{Source, SourceArgs};
 use crate::codes;
 use crate::distribution::Values;
+use crate::hosts::Reach;
+use crate::hosts::by::{Grouping, host_or_any};
 use crate::losses::unrecorded;
 use crate::render::{Column, Output, Value};
-use crate::scope::{Scope, ScopeArgs};
+use crate::scope::ScopeArgs;
 use crate::stacks::Stacks;
 use crate::syscalls;
 use crate::tally::{Groups, Key, Name, Selection, Sum, ThreadsArgs, process_columns};
@@ -47,14 +49,21 @@ pub struct OffcpuArgs {
     #[command(flatten)]
     pub min: MinArgs,
     /// What to sum up by; several, separated by commas
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [By::Process, By::State])]
-    pub by: Vec<By>,
+    #[arg(long, value_parser = host_or_any::<By>(), default_value = "process,state")]
+    pub by: Vec<Grouping<By>>,
     /// Only the first rows: those with the most time
     #[arg(long, value_name = "N")]
     pub top: Option<usize>,
     /// How many threads read.
     #[command(flatten)]
     pub threads: ThreadsArgs,
+}
+
+impl OffcpuArgs {
+    /// What to sum up by, beside the host.
+    fn by(&self) -> Vec<By> {
+        self.by.iter().flat_map(|by| by.own.iter().copied()).collect()
+    }
 }
 
 /// What to sum up by.
@@ -145,16 +154,11 @@ impl By {
         }
     }
 
-    fn values(self, key: &Key, waits: &Waits, arch: &str) -> Vec<Value> {
+    fn values(self, key: &Key, waits: &Waits) -> Vec<Value> {
         match self {
             By::Process => vec![key.value(), Value::text(waits.process.get())],
             By::Thread => vec![key.value(), Value::text(waits.thread.get())],
-            By::Syscall => {
-                let number = key.number().and_then(|number| i32::try_from(number).ok());
-                let name = number.map(|number| syscalls::name_of(arch, number));
-                vec![Value::text(name.as_deref())]
-            }
-            By::State | By::Function | By::Waker => vec![key.value()],
+            By::State | By::Syscall | By::Function | By::Waker => vec![key.value()],
         }
     }
 }
@@ -163,63 +167,65 @@ impl By {
 ///
 /// # Errors
 /// If the table is damaged, or the output cannot be written.
-pub fn run(args: &OffcpuArgs) -> anyhow::Result<()> {
-    let source = Source::open(&args.source)?;
-    let scope = Scope::new(&args.scope, &source.recording)?;
+pub fn run(args: &OffcpuArgs, source: &Source) -> anyhow::Result<()> {
+    let scope = source.scope(&args.scope)?;
     scope.check(TableId::Offcpu)?;
     let mut output = source.begin(&[TableId::Offcpu])?;
     let how = ("time off the CPUs", "--trace offcpu");
     output.notes(
         &unrecorded(&source.recording, TableId::Offcpu, how)?.into_iter().collect::<Vec<_>>(),
     )?;
-    let selection = Selection {
-        source: &source,
-        scope: &scope,
-        threads: args.threads,
-        without: &["user_stack"],
-    };
-    let mut sums: Groups<Vec<Key>, Waits> =
+    let selection =
+        Selection { source, scope: &scope, threads: args.threads, without: &["user_stack"] };
+    let by = args.by();
+    let sums: Groups<Vec<Key>, Waits> =
         selection.sum(|sums: &mut Groups<Vec<Key>, Waits>, rows: &Rows, row| {
             let wait = rows.wait(row);
             if args.min.admits_unknown(wait.duration) {
-                sums.of(args.by.iter().map(|by| by.key(&wait)).collect()).add(&wait);
+                sums.of(by.iter().map(|by| by.key(&wait)).collect()).add(&wait);
             }
         })?;
-    if args.by.contains(&By::Function) {
-        sums = by_function(args, &source, sums)?;
-    }
-    print(args, &source, sums, &mut output)?;
+    let sums = named(&by, source, sums)?;
+    let reach = match by.iter().any(|by| matches!(by, By::Process | By::Thread)) {
+        true => Reach::Boot,
+        false => Reach::Everywhere,
+    };
+    let Some(sums) = source.add_up(reach, sums) else { return Ok(()) };
+    print(args, sums, &mut output)?;
     output.finish()
 }
 
-/// The same sums, where stacks that lead to one function are together.
-fn by_function(
-    args: &OffcpuArgs,
+/// The same sums by names, that other recordings know as well: stacks that lead to one function are together.
+fn named(
+    by: &[By],
     source: &Source,
     sums: Groups<Vec<Key>, Waits>,
 ) -> anyhow::Result<Groups<Vec<Key>, Waits>> {
-    let sums = sums.sorted();
     let is_function = |(by, _): &(&By, &Key)| **by == By::Function;
     let stacks_of = |keys: &Vec<Key>| -> Vec<i64> {
-        std::iter::zip(&args.by, keys)
-            .filter(is_function)
-            .filter_map(|(_, key)| key.number())
-            .collect()
+        let keys = std::iter::zip(by, keys).filter(is_function);
+        keys.filter_map(|(_, key)| key.number()).collect()
     };
-    let wanted: HashSet<i64> = sums.iter().flat_map(|(keys, _)| stacks_of(keys)).collect();
+    let wanted: HashSet<i64> = sums.keys().flat_map(stacks_of).collect();
     let stacks = Stacks::read(&source.recording, &wanted)?;
     let functions: HashMap<i64, Key> =
         wanted.into_iter().map(|stack| (stack, function(&stacks, stack))).collect();
-    let mut merged: Groups<Vec<Key>, Waits> = Groups::default();
-    for (mut keys, waits) in sums {
-        for (by, key) in std::iter::zip(&args.by, &mut keys) {
-            if let (By::Function, Key::Number(stack)) = (by, &*key) {
-                *key = functions.get(stack).cloned().unwrap_or_default();
+    let arch = &source.recording.manifest().host.arch;
+    Ok(sums.by(|mut keys| {
+        for (by, key) in std::iter::zip(by, &mut keys) {
+            let Some(number) = key.number() else { continue };
+            match by {
+                By::Function => *key = functions.get(&number).cloned().unwrap_or_default(),
+                By::Syscall => {
+                    let number = i32::try_from(number).ok();
+                    let name = number.map(|number| syscalls::name_of(arch, number).into_owned());
+                    *key = name.map_or(Key::None, Key::Text);
+                }
+                By::Process | By::Thread | By::State | By::Waker => {}
             }
         }
-        merged.of(keys).merge(waits);
-    }
-    Ok(merged)
+        keys
+    }))
 }
 
 /// The innermost function of a stack that is not the scheduler's own, if it has a name.
@@ -233,7 +239,6 @@ fn function(stacks: &Stacks, stack: i64) -> Key {
 
 fn print(
     args: &OffcpuArgs,
-    source: &Source,
     sums: Groups<Vec<Key>, Waits>,
     output: &mut Output,
 ) -> anyhow::Result<()> {
@@ -248,7 +253,8 @@ fn print(
     sums.sort_by_key(|(_, _, summary)| std::cmp::Reverse(summary.sum));
     sums.truncate(args.top.unwrap_or(usize::MAX));
     let any_open = sums.iter().any(|(_, waits, _)| waits.open > 0);
-    let mut columns: Vec<Column> = args.by.iter().flat_map(|by| by.columns()).collect();
+    let by = args.by();
+    let mut columns: Vec<Column> = by.iter().flat_map(|by| by.columns()).collect();
     let amount = |name, header| Column::new(name, header).right().wide(9);
     columns.extend([
         amount("count", "COUNT"),
@@ -261,11 +267,10 @@ fn print(
         amount("p99", "P99"),
         amount("max", "MAX"),
     ]);
-    let arch = &source.recording.manifest().host.arch;
     let mut rows = output.rows(columns);
     for (keys, waits, summary) in sums {
-        let by = std::iter::zip(&args.by, &keys);
-        let mut row: Vec<Value> = by.flat_map(|(by, key)| by.values(key, &waits, arch)).collect();
+        let by = std::iter::zip(&by, &keys);
+        let mut row: Vec<Value> = by.flat_map(|(by, key)| by.values(key, &waits)).collect();
         let time = |time: Option<i64>| time.map_or(Value::Null, Value::Duration);
         row.extend([
             Value::count(summary.count),

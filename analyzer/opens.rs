@@ -11,6 +11,7 @@ use lookback_schemas::tables::{Open, open};
 use crate::cli::{Source, SourceArgs};
 use crate::codes;
 use crate::files::{By, Path, PathArgs, Sums};
+use crate::hosts::by::{Grouping, host_or_one};
 use crate::processes::known;
 use crate::render::{Column, Output, Value};
 use crate::scope::{Scope, ScopeArgs};
@@ -45,8 +46,8 @@ pub struct OpensArgs {
     #[arg(short, long, conflicts_with = "by")]
     pub extended: bool,
     /// Sum up instead of listing
-    #[arg(long, value_enum)]
-    pub by: Option<By>,
+    #[arg(long, value_parser = host_or_one::<By>())]
+    pub by: Option<Grouping<By>>,
     /// How many threads read, to sum up.
     #[command(flatten)]
     pub threads: ThreadsArgs,
@@ -67,6 +68,11 @@ projection! {
 }
 
 impl OpensArgs {
+    /// What to sum up by, beside the host.
+    fn by(&self) -> Option<By> {
+        Grouping::one(self.by.as_ref())
+    }
+
     fn admits(&self, result: i32, duration: i64, path: Path<'_>) -> bool {
         (!self.failed || result < 0) && self.min.admits(duration) && self.paths.admits(&[path])
     }
@@ -76,14 +82,13 @@ impl OpensArgs {
 ///
 /// # Errors
 /// If the table is damaged, or the output cannot be written.
-pub fn run(args: &OpensArgs) -> anyhow::Result<()> {
-    let source = Source::open(&args.source)?;
-    let scope = Scope::new(&args.scope, &source.recording)?;
+pub fn run(args: &OpensArgs, source: &Source) -> anyhow::Result<()> {
+    let scope = source.scope(&args.scope)?;
     scope.check(TableId::Open)?;
     let mut output = source.begin(&[TableId::Open])?;
-    match args.by {
-        None => list(args, &source, &scope, &mut output)?,
-        Some(by) => sums(args, by, &source, &scope)?.print(&mut output)?,
+    match args.by() {
+        None => list(args, source, &scope, &mut output)?,
+        Some(by) => sums(args, by, source, &scope)?.print(source, &mut output)?,
     }
     output.finish()
 }
@@ -100,7 +105,7 @@ fn list(
     output: &mut Output,
 ) -> anyhow::Result<()> {
     let extended = |column: Column| if args.extended { column } else { column.in_data() };
-    let mut out = output.rows(vec![
+    let mut out = output.events(vec![
         Column::new("ts", "TIME").wide(12),
         Column::new("pid", "PID").wide(7),
         Column::new("comm", "COMM").wide(16),

@@ -14,6 +14,7 @@ use clap::Args;
 use lookback_schemas::TableId;
 
 use crate::cli::{Source, SourceArgs};
+use crate::hosts::by::split_host;
 use crate::losses::{late, unrecorded};
 use crate::scope::{Scope, ScopeArgs};
 use crate::tally::{Selection, ThreadsArgs, projection};
@@ -47,12 +48,20 @@ pub struct ProbesArgs {
     /// With --hist only count, mean and percentiles
     #[arg(long, requires = "hist")]
     pub summary: bool,
-    /// A row, or a histogram, for each `process`; with --hist also for each value of an argument
-    #[arg(long, value_name = "process|ARG")]
+    /// A row, or a histogram, for each `process`; with --hist also for each value of an argument; for each
+    /// `host`, alone or with one of these: `host,process`
+    #[arg(long, value_name = "process|ARG|host")]
     pub by: Option<String>,
     /// How many threads read.
     #[command(flatten)]
     pub threads: ThreadsArgs,
+}
+
+impl ProbesArgs {
+    /// What to sum up by, beside the host.
+    fn by(&self) -> Option<&str> {
+        split_host(self.by.as_deref()).1
+    }
 }
 
 /// What stands for the process in `--by`.
@@ -114,11 +123,10 @@ struct Question<'a> {
 ///
 /// # Errors
 /// If an argument is unknown, the table is damaged, or the output cannot be written.
-pub fn run(args: &ProbesArgs) -> anyhow::Result<()> {
-    let source = Source::open(&args.source)?;
-    let scope = Scope::new(&args.scope, &source.recording)?;
+pub fn run(args: &ProbesArgs, source: &Source) -> anyhow::Result<()> {
+    let scope = source.scope(&args.scope)?;
     scope.check(TableId::Probe)?;
-    let question = Question { args, source: &source, scope };
+    let question = Question { args, source, scope };
     let mut output = source.begin(&[TableId::Probe])?;
     let unknown = unrecorded(&source.recording, TableId::Probe, ("probes", "--probe …"))?;
     let late = late(&source.recording, asked::TRACER);
@@ -127,8 +135,11 @@ pub fn run(args: &ProbesArgs) -> anyhow::Result<()> {
         (Some(argument), _) => question.distributed(&mut output, argument)?,
         (None, true) => question.list(&mut output)?,
         (None, false) => {
-            let by_process = args.by.as_deref() == Some(PROCESS);
-            ensure!(by_process || args.by.is_none(), "--by: `process`, or with --hist an argument");
+            let by_process = args.by() == Some(PROCESS);
+            ensure!(
+                by_process || args.by().is_none(),
+                "--by: `process`, or with --hist an argument"
+            );
             question.hits(&mut output, by_process)?;
         }
     }

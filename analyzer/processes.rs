@@ -22,6 +22,7 @@ use crate::timeline;
 
 /// Shown below the help.
 pub const EXAMPLE: &str = "Examples:\n  analyze processes web1.lookback --tree\n  \
+                           analyze processes fleet/ --host web1 --host web2\n  \
                            analyze processes web1.lookback --pid 4711 --follow --execs\n  \
                            analyze processes web1.lookback --exits --since 10s --until 20s";
 
@@ -61,9 +62,8 @@ pub struct View {
 ///
 /// # Errors
 /// If a table is damaged, or the output cannot be written.
-pub fn run(args: &ProcessesArgs) -> anyhow::Result<()> {
-    let source = Source::open(&args.source)?;
-    let scope = Scope::new(&args.scope, &source.recording)?;
+pub fn run(args: &ProcessesArgs, source: &Source) -> anyhow::Result<()> {
+    let scope = source.scope(&args.scope)?;
     let view = &args.view;
     let tables: &[TableId] = match (view.execs, view.exits, view.bootstrap) {
         (true, _, _) => &[TableId::Exec],
@@ -75,16 +75,16 @@ pub fn run(args: &ProcessesArgs) -> anyhow::Result<()> {
     };
     if !view.execs && !view.exits && !view.bootstrap {
         scope.check(TableId::Process)?;
-        return lifetimes(&source, &scope, tables, view.tree);
+        return lifetimes(source, &scope, tables, view.tree);
     }
     tables.iter().try_for_each(|table| scope.check(*table))?;
     let mut output = source.begin(tables)?;
     if view.execs {
-        execs(&source, &scope, &mut output)?;
+        execs(source, &scope, &mut output)?;
     } else if view.exits {
-        exits(&source, &scope, &mut output)?;
+        exits(source, &scope, &mut output)?;
     } else {
-        bootstrap(&source, &scope, &mut output)?;
+        bootstrap(source, &scope, &mut output)?;
     }
     output.finish()
 }
@@ -128,7 +128,8 @@ fn lifetimes(source: &Source, scope: &Scope, tables: &[TableId], tree: bool) -> 
     if tree {
         columns.push(Column::data("depth"));
     }
-    let mut rows = output.rows(columns);
+    // In the order of START, as far as that is known.
+    let mut rows = if tree { output.rows(columns) } else { output.events_by("start", columns) };
     for branch in order {
         let lifetime = &lifetimes.all()[branch.index];
         let mut row = lifetime_row(lifetime, &cgroups, text, &branch.drawn);
@@ -301,7 +302,7 @@ pub(crate) use known;
 
 /// bcc's execsnoop.
 fn execs(source: &Source, scope: &Scope, output: &mut Output) -> anyhow::Result<()> {
-    let mut out = output.rows(vec![
+    let mut out = output.events(vec![
         Column::new("ts", "TIME").wide(12),
         Column::new("comm", "PCOMM").wide(16),
         Column::new("pid", "PID").wide(7),
@@ -338,7 +339,7 @@ fn execs(source: &Source, scope: &Scope, output: &mut Output) -> anyhow::Result<
 
 /// bcc's exitsnoop.
 fn exits(source: &Source, scope: &Scope, output: &mut Output) -> anyhow::Result<()> {
-    let mut out = output.rows(vec![
+    let mut out = output.events(vec![
         Column::new("ts", "TIME").wide(12),
         Column::new("comm", "PCOMM").wide(16),
         Column::new("pid", "PID").wide(7),
@@ -432,7 +433,7 @@ fn bootstrap(source: &Source, scope: &Scope, output: &mut Output) -> anyhow::Res
     })?;
     lines.sort_by_key(|line| line.ts);
 
-    let mut out = output.rows(vec![
+    let mut out = output.events(vec![
         Column::new("ts", "TIME").wide(12),
         Column::new("event", "EVENT").wide(5),
         Column::new("comm", "COMM").wide(16),

@@ -8,7 +8,9 @@
 //! Recorded text is untrusted: a process may carry terminal escape sequences in its arguments.
 //! Wherever text can reach a terminal, control characters are [escaped].
 
-mod collected;
+mod captured;
+mod pager;
+mod role;
 mod text;
 
 use std::borrow::Cow;
@@ -20,11 +22,14 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use jiff::tz::TimeZone;
 
+use crate::hosts::part::{Order, Part, Said};
 use crate::losses::Heading;
-use text::{join, moment, steers, zoned};
+use pager::Pager;
+use text::{join, steers, zoned};
 
-pub use collected::{Collected, Collector, Keep, Row};
-pub use text::{duration, escaped, real, size, spoken, thousands, utc};
+pub use captured::{Capture, Captured, Keep};
+pub use role::Role;
+pub use text::{duration, escaped, moment, real, short_moment, size, spoken, thousands, utc};
 
 /// How rows are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -48,6 +53,17 @@ pub enum Zone {
     Local,
 }
 
+impl Zone {
+    /// The zone itself.
+    #[must_use]
+    pub fn zone(self) -> TimeZone {
+        match self {
+            Zone::Utc => TimeZone::UTC,
+            Zone::Local => TimeZone::system(),
+        }
+    }
+}
+
 /// Where a report goes, and in which format.
 #[derive(Args, Clone, Debug, Default)]
 pub struct OutputArgs {
@@ -60,9 +76,15 @@ pub struct OutputArgs {
     /// Time zone of the times in tables
     #[arg(long, value_enum, default_value_t, help_heading = "Output")]
     pub tz: Zone,
-    /// Who gets the rows instead, of all formats' columns.
+    /// Do not cut the last text of tables that are wider than the terminal
+    #[arg(long, help_heading = "Output")]
+    pub wide: bool,
+    /// Do not page what is longer than the terminal (with $LOOKBACK_PAGER, $PAGER or less)
+    #[arg(long, help_heading = "Output")]
+    pub no_pager: bool,
+    /// Keep the report here and print nothing.
     #[arg(skip)]
-    pub collector: Option<Collector>,
+    pub capture: Option<Capture>,
 }
 
 /// One value of a row.
@@ -165,6 +187,17 @@ enum Shown {
     Everywhere,
     InTables,
     InData,
+    Nowhere,
+}
+
+impl Shown {
+    fn in_tables(self) -> bool {
+        matches!(self, Shown::Everywhere | Shown::InTables)
+    }
+
+    fn in_data(self) -> bool {
+        matches!(self, Shown::Everywhere | Shown::InData)
+    }
 }
 
 /// What a report says about one of its columns.
@@ -175,6 +208,7 @@ pub struct Column {
     width: usize,
     right: bool,
     shown: Shown,
+    role: Role,
 }
 
 impl Column {
@@ -182,13 +216,8 @@ impl Column {
     #[must_use]
     pub fn new(name: &'static str, header: &'static str) -> Column {
         let shown = Shown::Everywhere;
-        Column { name, header: Cow::Borrowed(header), width: 0, right: false, shown }
-    }
-
-    /// What JSON and CSV call it.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        self.name
+        let role = Role::of(name);
+        Column { name, header: Cow::Borrowed(header), width: 0, right: false, shown, role }
     }
 
     /// What tables call it; its name where they do not have it.
@@ -200,7 +229,7 @@ impl Column {
     /// Whether tables have it.
     #[must_use]
     pub fn is_in_tables(&self) -> bool {
-        self.shown != Shown::InData
+        self.shown.in_tables()
     }
 
     /// Whether tables align it right.
@@ -225,6 +254,12 @@ impl Column {
     #[must_use]
     pub fn in_data(self) -> Column {
         Column { shown: Shown::InData, ..self }
+    }
+
+    /// The column, only to tell the order of rows by.
+    #[must_use]
+    pub fn hidden(self) -> Column {
+        Column { shown: Shown::Nowhere, ..self }
     }
 
     /// A column of the recording as it is; its header is its name.
@@ -256,6 +291,24 @@ impl Column {
     pub fn right(self) -> Column {
         Column { right: true, ..self }
     }
+
+    /// Of what there is at an instant, whatever its name means elsewhere.
+    #[must_use]
+    pub fn level(self) -> Column {
+        Column { role: Role::Level, ..self }
+    }
+
+    /// What it is called in JSON and CSV; nothing if only tables have it.
+    #[must_use]
+    pub fn name(&self) -> Option<&'static str> {
+        (self.shown != Shown::InTables).then_some(self.name)
+    }
+
+    /// What its values are to a comparison.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.role
+    }
 }
 
 /// Where the output goes, opened.
@@ -265,9 +318,14 @@ pub struct Output {
     zone: TimeZone,
     colour: bool,
     terminal: bool,
-    collector: Option<Collector>,
+    /// How wide tables may be.
+    width: Option<usize>,
     /// Start of the recording: times of day without a date are of this day.
     start: i64,
+    /// Of a report on one of several recordings: what takes it all.
+    part: Option<Part>,
+    /// Takes the report instead.
+    capture: Option<Capture>,
 }
 
 /// A writer whose errors name it.
@@ -308,10 +366,10 @@ impl Output {
     /// # Errors
     /// If the file cannot be created.
     pub fn open(args: &OutputArgs, start: i64) -> anyhow::Result<Output> {
-        if let Some(collector) = &args.collector {
-            // The data's format: what people are told between tables is not for it.
+        if let Some(capture) = &args.capture {
+            // What is for programs is what can be compared.
             let output = Output::to(Box::new(io::sink()), Format::Json, start);
-            return Ok(Output { collector: Some(collector.clone()), ..output });
+            return Ok(Output { capture: Some(capture.clone()), ..output });
         }
         let (name, inner, terminal): (_, Box<dyn Write>, _) = match &args.output {
             Some(path) => {
@@ -322,17 +380,28 @@ impl Output {
             None => {
                 let stdout = io::stdout();
                 let terminal = stdout.is_terminal();
-                ("standard output".to_owned(), Box::new(stdout), terminal)
+                let pager = (terminal && !args.no_pager).then(Pager::find).flatten();
+                let writer: Box<dyn Write> = match pager {
+                    Some(pager) => Box::new(pager),
+                    None => Box::new(stdout),
+                };
+                ("standard output".to_owned(), writer, terminal)
             }
         };
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let zone = match args.tz {
-            Zone::Utc => TimeZone::UTC,
-            Zone::Local => TimeZone::system(),
-        };
         let mut output = Output::to(inner, args.format, start);
         output.sink.get_mut().name = name;
-        Ok(Output { zone, colour: terminal && !no_colour, terminal, ..output })
+        let width = (terminal && !args.wide).then(terminal_size::terminal_size).flatten();
+        // A terminal that does not tell has none.
+        let width = width.map(|(width, _)| usize::from(width.0)).filter(|width| *width > 0);
+        let zone = args.tz.zone();
+        Ok(Output { zone, colour: terminal && !no_colour, terminal, width, ..output })
+    }
+
+    /// The output of a report on one of several recordings: it goes to the report on all.
+    pub(crate) fn of_part(args: &OutputArgs, part: Part) -> Output {
+        let output = Output::to(Box::new(io::sink()), args.format, 0);
+        Output { zone: args.tz.zone(), part: Some(part), ..output }
     }
 
     /// An output that goes into `inner`, which is no terminal; times in UTC.
@@ -340,8 +409,9 @@ impl Output {
     pub fn to(inner: Box<dyn Write>, format: Format, start: i64) -> Output {
         let sink = BufWriter::with_capacity(64 << 10, Named { name: String::new(), inner });
         let (colour, terminal) = (false, false);
-        let (zone, collector) = (TimeZone::UTC, None);
-        Output { sink, format, zone, colour, terminal, collector, start }
+        let (width, part, capture) = (None, None, None);
+        let zone = TimeZone::UTC;
+        Output { sink, format, zone, colour, terminal, width, start, part, capture }
     }
 
     /// The format that was asked for.
@@ -350,10 +420,10 @@ impl Output {
         self.format
     }
 
-    /// Whether a person reads this as it is printed.
+    /// Whether the report is kept instead of printed.
     #[must_use]
-    pub fn is_terminal(&self) -> bool {
-        self.terminal
+    pub fn is_compared(&self) -> bool {
+        self.capture.is_some()
     }
 
     /// Writes the report's first lines, in which it says what it covers and what is missing. In
@@ -362,6 +432,13 @@ impl Output {
     /// # Errors
     /// If it cannot be written.
     pub fn heading(&mut self, heading: &Heading) -> anyhow::Result<()> {
+        if let Some(part) = &self.part {
+            return part.say(Said::Heading(heading.clone()));
+        }
+        if let Some(capture) = &self.capture {
+            capture.lock().heading = heading.clone();
+            return Ok(());
+        }
         match self.format {
             Format::Table => {
                 self.line(&format!("# {}", heading.covers))?;
@@ -373,9 +450,8 @@ impl Output {
                         self.line(&format!("# {text}"))?;
                     }
                 }
+                self.notes(&heading.remarks)?;
             }
-            // Who collects knows the heading.
-            Format::Json | Format::Csv if self.collector.is_some() => {}
             Format::Json | Format::Csv => heading.warn(),
         }
         Ok(())
@@ -387,11 +463,14 @@ impl Output {
     /// # Errors
     /// If it cannot be written.
     pub fn notes(&mut self, notes: &[String]) -> anyhow::Result<()> {
+        if let Some(part) = &self.part {
+            return part.say(Said::Notes(notes.iter().map(|note| part.of_host(note)).collect()));
+        }
+        if let Some(capture) = &self.capture {
+            capture.lock().notes.extend_from_slice(notes);
+            return Ok(());
+        }
         for note in notes {
-            if let Some(collector) = &self.collector {
-                collector.note(note);
-                continue;
-            }
             match self.format {
                 Format::Table => self.line(&format!("# {note}"))?,
                 Format::Json | Format::Csv => eprintln!("analyze: note: {note}"),
@@ -405,20 +484,59 @@ impl Output {
     /// # Errors
     /// If it cannot be written.
     pub fn line(&mut self, text: &str) -> anyhow::Result<()> {
+        if let Some(part) = &self.part {
+            return part.say(Said::Line(text.to_owned()));
+        }
         writeln!(self.sink, "{text}").map_err(anyhow::Error::from)
     }
 
-    /// The writer underneath, for what is neither rows nor lines.
-    pub fn raw(&mut self) -> &mut impl Write {
-        &mut self.sink
+    /// Writes what is neither rows nor lines.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn bytes(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        match &self.part {
+            Some(part) => part.say(Said::Bytes(bytes.to_vec())),
+            None => self.sink.write_all(bytes).map_err(anyhow::Error::from),
+        }
     }
 
-    /// Begins the rows of a report.
+    /// Begins the rows of a report. Those of several recordings follow each other.
     pub fn rows(&mut self, columns: Vec<Column>) -> Rows<'_> {
-        if let Some(collector) = &self.collector {
-            collector.begin(&columns);
+        self.rows_in_order(columns, None)
+    }
+
+    /// Begins the rows of a report that come in the order of the moments in their column `ts`. Those of
+    /// several recordings go together in that order.
+    pub fn events(&mut self, columns: Vec<Column>) -> Rows<'_> {
+        self.events_by("ts", columns)
+    }
+
+    /// As [`events`](Output::events), in the order of another column.
+    pub fn events_by(&mut self, order: &'static str, columns: Vec<Column>) -> Rows<'_> {
+        self.rows_in_order(columns, Some(Order { column: order, most: None }))
+    }
+
+    /// As [`events`](Output::events), where each recording has `most` rows at most, and all together too.
+    pub fn first_events(&mut self, columns: Vec<Column>, most: Option<u64>) -> Rows<'_> {
+        self.rows_in_order(columns, Some(Order { column: "ts", most }))
+    }
+
+    fn rows_in_order(&mut self, columns: Vec<Column>, order: Option<Order>) -> Rows<'_> {
+        if let Some(part) = &self.part {
+            part.begin(columns.clone(), order);
         }
-        Rows { output: self, columns, held: Vec::new(), state: State::Begun, line: String::new() }
+        if let Some(capture) = &self.capture {
+            capture.lock().columns.clone_from(&columns);
+        }
+        let (held, line) = (Vec::new(), String::new());
+        self.resume(Paused { columns, held, cut: None, state: State::Begun, line })
+    }
+
+    /// Goes on with rows that were paused.
+    pub(crate) fn resume(&mut self, paused: Paused) -> Rows<'_> {
+        let Paused { columns, held, cut, state, line } = paused;
+        Rows { output: self, columns, held, cut, state, line }
     }
 
     /// Writes what is left.
@@ -432,6 +550,7 @@ impl Output {
     /// The moment as a table shows it: RFC 3339 with `digits` of a second.
     #[must_use]
     pub fn moment(&self, ns: i64, digits: u8) -> String {
+        let ns = self.part.as_ref().map_or(ns, |part| part.shared(ns));
         moment(ns, digits, &self.zone)
     }
 
@@ -444,7 +563,8 @@ impl Output {
         }
     }
 
-    fn cell(&self, value: &Value) -> String {
+    /// The value as a table shows it, safe to print.
+    pub(crate) fn cell(&self, value: &Value) -> String {
         match value {
             Value::Null => "-".to_owned(),
             Value::Int(number) => number.to_string(),
@@ -471,10 +591,42 @@ impl Output {
 /// Rows of this many are looked at before a table's columns get their widths.
 const ROWS_FOR_WIDTHS: usize = 1000;
 
+/// No column is cut to less.
+const LEAST_WIDTH: usize = 8;
+
+/// The text's first characters, and `…` where there were more than `most`.
+fn shortened(text: &str, most: usize) -> Cow<'_, str> {
+    if text.chars().count() <= most {
+        return Cow::Borrowed(text);
+    }
+    let kept: String = text.chars().take(most.saturating_sub(1)).collect();
+    Cow::Owned(format!("{kept}…"))
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Begun,
     Flowing,
+}
+
+/// Rows that are to go on later.
+pub(crate) struct Paused {
+    columns: Vec<Column>,
+    held: Vec<Vec<String>>,
+    cut: Option<(usize, usize)>,
+    state: State,
+    line: String,
+}
+
+impl Paused {
+    /// The rows with other columns, of which data has the same: a header of CSV is written once.
+    pub(crate) fn with(self, columns: Vec<Column>) -> Option<Paused> {
+        let names = |columns: &[Column]| -> Vec<&'static str> {
+            let in_data = columns.iter().filter(|column| column.shown.in_data());
+            in_data.map(|column| column.name).collect()
+        };
+        (names(&self.columns) == names(&columns)).then_some(Paused { columns, ..self })
+    }
 }
 
 /// Writes the rows of a report as they come.
@@ -482,25 +634,36 @@ pub struct Rows<'o> {
     output: &'o mut Output,
     columns: Vec<Column>,
     held: Vec<Vec<String>>,
+    /// Which of the columns of a table is cut, and to how many characters.
+    cut: Option<(usize, usize)>,
     state: State,
     line: String,
 }
 
 impl Rows<'_> {
+    /// Lets go of the output, to go on later.
+    pub(crate) fn pause(self) -> Paused {
+        let Rows { columns, held, cut, state, line, .. } = self;
+        Paused { columns, held, cut, state, line }
+    }
+
     /// Writes a row: a value for each column, in order.
     ///
     /// # Errors
     /// If it cannot be written.
     pub fn row(&mut self, values: &[Value]) -> anyhow::Result<()> {
         debug_assert_eq!(values.len(), self.columns.len(), "a value for each column");
-        if let Some(collector) = &self.output.collector {
-            collector.row(values, |value| self.output.cell(value));
+        if let Some(part) = &mut self.output.part {
+            return part.row(values);
+        }
+        if let Some(capture) = &self.output.capture {
+            capture.row(values);
             return Ok(());
         }
         match self.output.format {
             Format::Table => {
                 let cells = std::iter::zip(&self.columns, values)
-                    .filter(|(column, _)| column.shown != Shown::InData)
+                    .filter(|(column, _)| column.shown.in_tables())
                     .map(|(_, value)| self.output.cell(value))
                     .collect::<Vec<_>>();
                 if self.state == State::Flowing {
@@ -518,7 +681,7 @@ impl Rows<'_> {
                 self.state = State::Flowing;
                 let mut first = true;
                 for (column, value) in std::iter::zip(&self.columns, values) {
-                    if column.shown == Shown::InTables {
+                    if !column.shown.in_data() {
                         continue;
                     }
                     if !std::mem::replace(&mut first, false) {
@@ -536,7 +699,7 @@ impl Rows<'_> {
                 self.csv_header()?;
                 let terminal = self.output.terminal;
                 let fields = std::iter::zip(&self.columns, values)
-                    .filter(|(column, _)| column.shown != Shown::InTables)
+                    .filter(|(column, _)| column.shown.in_data())
                     .map(|(_, value)| csv_field(value, terminal));
                 csv_line(&mut self.output.sink, &mut self.line, fields)
             }
@@ -548,6 +711,9 @@ impl Rows<'_> {
     /// # Errors
     /// If what is left cannot be written.
     pub fn end(mut self) -> anyhow::Result<()> {
+        if let Some(part) = &mut self.output.part {
+            return part.end();
+        }
         match (self.output.format, self.state) {
             (Format::Table, State::Begun) => self.begin_table(),
             (Format::Table, State::Flowing) => Ok(()),
@@ -563,7 +729,7 @@ impl Rows<'_> {
             let names = self
                 .columns
                 .iter()
-                .filter(|column| column.shown != Shown::InTables)
+                .filter(|column| column.shown.in_data())
                 .map(|column| column.name.to_owned());
             csv_line(&mut self.output.sink, &mut self.line, names)?;
         }
@@ -574,7 +740,7 @@ impl Rows<'_> {
     fn begin_table(&mut self) -> anyhow::Result<()> {
         self.state = State::Flowing;
         let held = std::mem::take(&mut self.held);
-        let shown = self.columns.iter_mut().filter(|column| column.shown != Shown::InData);
+        let shown = self.columns.iter_mut().filter(|column| column.shown.in_tables());
         let mut header = Vec::new();
         for (index, column) in shown.enumerate() {
             let cells = held.iter().map(|cells| cells[index].chars().count());
@@ -582,6 +748,7 @@ impl Rows<'_> {
             column.width = column.width.max(widest);
             header.push(column.header.to_string());
         }
+        self.fit();
         self.table_line(&header)?;
         for cells in &held {
             self.table_line(cells)?;
@@ -589,14 +756,33 @@ impl Rows<'_> {
         Ok(())
     }
 
+    /// Makes the last column of texts so narrow that lines fit the terminal.
+    fn fit(&mut self) {
+        let Some(most) = self.output.width else { return };
+        let mut shown: Vec<&mut Column> =
+            self.columns.iter_mut().filter(|column| column.shown != Shown::InData).collect();
+        let line = shown.iter().map(|column| column.width + 1).sum::<usize>().saturating_sub(1);
+        let Some(place) = shown.iter().rposition(|column| !column.right) else { return };
+        if line > most {
+            let column = &mut shown[place];
+            column.width =
+                column.width.saturating_sub(line - most).max(LEAST_WIDTH.min(column.width));
+            self.cut = Some((place, column.width));
+        }
+    }
+
     fn table_line(&mut self, cells: &[String]) -> anyhow::Result<()> {
         self.line.clear();
-        let shown = self.columns.iter().filter(|column| column.shown != Shown::InData);
-        for (column, cell) in std::iter::zip(shown, cells) {
-            if !self.line.is_empty() {
+        let shown = self.columns.iter().filter(|column| column.shown.in_tables());
+        for (place, (column, cell)) in std::iter::zip(shown, cells).enumerate() {
+            if place > 0 {
                 self.line.push(' ');
             }
             let width = column.width;
+            let cell = match self.cut {
+                Some((cut, most)) if cut == place => shortened(cell, most),
+                Some(_) | None => Cow::Borrowed(cell.as_str()),
+            };
             let _ = match column.right {
                 true => write!(self.line, "{cell:>width$}"),
                 false => write!(self.line, "{cell:<width$}"),

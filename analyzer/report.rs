@@ -24,7 +24,6 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -33,7 +32,7 @@ use lookback_schemas::TableId;
 
 use self::document::{Absent, Document, Gap, Time, text};
 use crate::bins::{Bins, StepArgs};
-use crate::cli::{Source, SourceArgs};
+use crate::cli::Source;
 use crate::info;
 use crate::losses::{Heading, missing};
 use crate::memleak::is_recorded;
@@ -53,7 +52,7 @@ pub const EXAMPLE: &str = "Examples:\n  analyze report web1.lookback -o report.h
 /// Options of `analyze report`.
 #[derive(Args, Debug)]
 pub struct ReportArgs {
-    /// The recording: a directory
+    /// The recording: a directory. A page is of one
     #[arg(value_name = "RECORDING")]
     pub recording: PathBuf,
     /// The part of its time.
@@ -91,9 +90,7 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
         output.output = Some("report.html".into());
         eprintln!("analyze: the page is in report.html");
     }
-    let source =
-        SourceArgs { recording: args.recording.clone(), window: args.window.clone(), output };
-    let source = Source::open(&source)?;
+    let source = Source::open(&args.recording, &args.window, &output)?;
     let length = source.window.end().saturating_sub(source.window.start()).max(1);
     let steps = Bins::new(&source.window, StepArgs { step: Some((length - 1) / STEPS + 1) })?;
     let page = Page { args, source, steps };
@@ -101,8 +98,8 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
     let json = serde_json::to_string(&document).context("the data of the page")?;
     let mut output = page.source.output()?;
     match args.data {
-        true => writeln!(output.raw(), "{}", html::inert(&json))?,
-        false => output.raw().write_all(html::page(&document.title, &json).as_bytes())?,
+        true => output.line(&html::inert(&json))?,
+        false => output.bytes(html::page(&document.title, &json).as_bytes())?,
     }
     output.finish()
 }

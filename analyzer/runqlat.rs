@@ -14,6 +14,8 @@ use lookback_schemas::tables::Runq;
 use crate::cli::{Source, SourceArgs};
 use crate::codes;
 use crate::distribution::{Group, Report, Scale, Values};
+use crate::hosts::Reach;
+use crate::hosts::by::{Grouping, host_or_one};
 use crate::lifetimes::Cgroups;
 use crate::processes::known;
 use crate::render::{Column, Output, Value};
@@ -27,6 +29,7 @@ use crate::window::MinArgs;
 
 /// Shown below the help.
 pub const EXAMPLE: &str = "Examples:\n  analyze runqlat web1.lookback --by process --summary\n  \
+                           analyze runqlat web1.lookback web2.lookback --by host\n  \
                            analyze runqlat web1.lookback --cause preempted -m\n  \
                            analyze runqlat web1.lookback --blame --comm nginx --min 1ms --top 10";
 
@@ -43,8 +46,8 @@ pub struct RunqlatArgs {
     #[command(flatten)]
     pub min: MinArgs,
     /// A histogram for each of these
-    #[arg(long, value_enum)]
-    pub by: Option<By>,
+    #[arg(long, value_parser = host_or_one::<By>())]
+    pub by: Option<Grouping<By>>,
     /// Count in milliseconds instead of microseconds
     #[arg(short, long)]
     pub milliseconds: bool,
@@ -110,6 +113,11 @@ projection! {
 }
 
 impl RunqlatArgs {
+    /// What to sum up by, beside the host.
+    fn by(&self) -> Option<By> {
+        Grouping::one(self.by.as_ref())
+    }
+
     fn admits(&self, wait: i64, cause: i32) -> bool {
         self.min.admits(wait)
             && (self.cause.is_empty() || self.cause.iter().any(|wanted| *wanted as i32 == cause))
@@ -126,17 +134,16 @@ impl Rows {
 ///
 /// # Errors
 /// If the table is damaged, or the output cannot be written.
-pub fn run(args: &RunqlatArgs) -> anyhow::Result<()> {
-    let source = Source::open(&args.source)?;
-    let scope = Scope::new(&args.scope, &source.recording)?;
+pub fn run(args: &RunqlatArgs, source: &Source) -> anyhow::Result<()> {
+    let scope = source.scope(&args.scope)?;
     scope.check(TableId::Runq)?;
     let mut output = source.begin(&[TableId::Runq])?;
     if args.list {
-        list(args, &source, &scope, &mut output)?;
+        list(args, source, &scope, &mut output)?;
     } else if args.blame {
-        blame(args, &source, &scope, &mut output)?;
+        blame(args, source, &scope, &mut output)?;
     } else {
-        waits(args, &source, &scope, &mut output)?;
+        waits(args, source, &scope, &mut output)?;
     }
     output.finish()
 }
@@ -147,7 +154,7 @@ fn waits(
     scope: &Scope,
     output: &mut Output,
 ) -> anyhow::Result<()> {
-    let named = matches!(args.by, Some(By::Process | By::Thread));
+    let named = matches!(args.by(), Some(By::Process | By::Thread));
     let without: &[&str] = if named { &["prev_comm"] } else { &["comm", "prev_comm"] };
     let add = |sums: &mut Groups<Key, Named<Values>>, rows: &Rows, row: usize| {
         if !rows.chosen(row, args) {
@@ -155,7 +162,7 @@ fn waits(
         }
         let (pid, tid) = (rows.pid.value(row), rows.tid.value(row));
         let number = |number: Option<i64>| number.map_or(Key::None, Key::Number);
-        let waits = sums.of(match args.by {
+        let waits = sums.of(match args.by() {
             None => Key::None,
             Some(By::Process) => Key::Number(i64::from(pid)),
             Some(By::Thread) => Key::Number(i64::from(tid)),
@@ -163,26 +170,31 @@ fn waits(
             Some(By::Cgroup) => number(known!(rows.cgroup, row)),
         });
         if named {
-            let of_main_thread = args.by == Some(By::Thread) || pid == tid;
+            let of_main_thread = args.by() == Some(By::Thread) || pid == tid;
             waits.name.add(rows.ts.value(row), of_main_thread, known!(rows.comm, row));
         }
         waits.sum.add(rows.wait.value(row));
     };
     let selection = Selection { source, scope, threads: args.threads, without };
     let sums: Groups<Key, Named<Values>> = selection.sum(add)?;
-    let cgroups = match args.by {
+    let reach = match args.by() {
+        None => Reach::Everywhere,
+        Some(By::Process | By::Thread | By::Pidns | By::Cgroup) => Reach::Boot,
+    };
+    let Some(sums) = source.add_up(reach, sums) else { return Ok(()) };
+    let cgroups = match args.by() {
         Some(By::Cgroup) => Cgroups::read(&source.recording).context("the names of cgroups")?,
         Some(By::Process | By::Thread | By::Pidns) | None => Cgroups::default(),
     };
     let scale = Scale::of_time(args.milliseconds);
-    let report = Report::of_durations("wait", keys(args.by), scale);
+    let report = Report::of_durations("wait", keys(args.by()), scale);
     let report = Report { summary: args.summary, ..report };
     let group = |(key, waits): (Key, Named<Values>)| {
-        let name = match args.by {
+        let name = match args.by() {
             Some(By::Cgroup) => key.number().and_then(|id| cgroups.path(id, source.window.end())),
             Some(By::Process | By::Thread | By::Pidns) | None => waits.name.get(),
         };
-        describe(args.by, &key, name, waits.sum)
+        describe(args.by(), &key, name, waits.sum)
     };
     report.print(output, sums.sorted().into_iter().map(group).collect())
 }
@@ -229,7 +241,7 @@ fn list(
     scope: &Scope,
     output: &mut Output,
 ) -> anyhow::Result<()> {
-    let mut out = output.rows(vec![
+    let mut out = output.events(vec![
         Column::new("ts", "TIME").wide(12),
         Column::new("comm", "COMM").wide(16),
         Column::data("pid"),
@@ -318,6 +330,7 @@ fn blame(
                 sums.of((rows.pid.value(row), rows.prev_pid.value(row))).add(rows, row);
             }
         })?;
+    let Some(sums) = source.add_up(Reach::Boot, sums) else { return Ok(()) };
     let mut columns = process_columns().to_vec();
     columns.extend([
         Column::new("prev_pid", "PREVPID").right().wide(7),

@@ -10,10 +10,11 @@
 //! the process's lifetime does.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use arrow::array::{Array as _, BooleanArray, Int32Array, Int64Array, StringArray};
 use arrow::compute::filter_record_batch;
 use arrow::record_batch::RecordBatch;
@@ -83,7 +84,7 @@ impl InCgroups {
         let mut ids = Times::new();
         for wanted in wanted {
             let within =
-                names.within(wanted).with_context(|| format!("--cgroup {wanted}: {UNKNOWN}"))?;
+                names.within(wanted).ok_or_else(|| UnknownCgroup { wanted: wanted.clone() })?;
             for (id, times) in within {
                 ids.entry(id).or_default().extend(times);
             }
@@ -111,7 +112,24 @@ impl InCgroups {
     }
 }
 
-const UNKNOWN: &str = "the recording knows no such cgroup; `analyze cat REC cgroup` lists them";
+/// A recording knows no cgroup that was asked for.
+#[derive(Clone, Debug)]
+pub struct UnknownCgroup {
+    /// Its path or id.
+    pub wanted: String,
+}
+
+impl fmt::Display for UnknownCgroup {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let wanted = &self.wanted;
+        write!(
+            formatter,
+            "--cgroup {wanted}: the recording knows no such cgroup; `analyze cat REC cgroup` lists them"
+        )
+    }
+}
+
+impl std::error::Error for UnknownCgroup {}
 
 /// A process as one row names it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -153,7 +171,7 @@ impl Scope {
     /// The processes that the arguments choose.
     ///
     /// # Errors
-    /// If a cgroup is unknown, or the tables of processes are needed and cannot be read.
+    /// If a cgroup is unknown ([`UnknownCgroup`]), or the tables of processes are needed and cannot be read.
     pub fn new(args: &ScopeArgs, recording: &Recording) -> anyhow::Result<Scope> {
         let pids: HashSet<i32> = args.pid.iter().copied().collect();
         let mut followed = None;
@@ -174,6 +192,12 @@ impl Scope {
         let uids = args.uid.iter().map(|uid| uid.cast_signed()).collect();
         let tids = args.tid.iter().copied().collect();
         Ok(Scope { pids, followed, tids, cgroups, comms: args.comm.clone(), uids })
+    }
+
+    /// No process.
+    #[must_use]
+    pub fn nothing() -> Scope {
+        Scope { cgroups: Some(InCgroups::default()), ..Scope::default() }
     }
 
     /// Whether every process is in scope.

@@ -55,16 +55,15 @@ fn signal(text: &str) -> Result<i32, String> {
 ///
 /// # Errors
 /// If a table is damaged, or the output cannot be written.
-pub fn run(args: &SignalsArgs) -> anyhow::Result<()> {
-    let source = Source::open(&args.source)?;
-    let scope = Scope::new(&args.scope, &source.recording)?;
+pub fn run(args: &SignalsArgs, source: &Source) -> anyhow::Result<()> {
+    let scope = source.scope(&args.scope)?;
     let table = if args.kill { TableId::Kill } else { TableId::Signal };
     scope.check(table)?;
     let mut output = source.begin(&[table])?;
     if args.kill {
-        calls(args, &source, &scope, &mut output)?;
+        calls(args, source, &scope, &mut output)?;
     } else {
-        generated(args, &source, &scope, &mut output)?;
+        generated(args, source, &scope, &mut output)?;
     }
     output.finish()
 }
@@ -83,7 +82,7 @@ fn generated(
     scope: &Scope,
     output: &mut Output,
 ) -> anyhow::Result<()> {
-    let mut out = output.rows(vec![
+    let mut out = output.events(vec![
         Column::new("ts", "TIME").wide(12),
         Column::new("pid", "PID").wide(7),
         Column::new("comm", "COMM").wide(16),
@@ -135,7 +134,7 @@ fn calls(
     // The call names its target by number alone; who that was, the lifetimes tell.
     let lifetimes =
         Lifetimes::read(&source.recording, Detail::Identity).context("the names of the targets")?;
-    let mut out = output.rows(vec![
+    let mut out = output.events(vec![
         Column::new("ts", "TIME").wide(12),
         Column::new("pid", "PID").wide(7),
         Column::new("comm", "COMM").wide(16),

@@ -14,6 +14,8 @@ use lookback_schemas::TableId;
 use crate::bins::StepArgs;
 use crate::cli::{Source, SourceArgs};
 use crate::distribution::{Group, Report, Scale, Values};
+use crate::hosts::Reach;
+use crate::hosts::by::{Grouping, host_or_one};
 use crate::losses::{late, unrecorded};
 use crate::probes::asked::{TRACER, failed_spans};
 use crate::processes::known;
@@ -52,8 +54,8 @@ pub struct SpansArgs {
     #[command(flatten)]
     pub view: View,
     /// A row, or a histogram, for each of these
-    #[arg(long, value_enum, conflicts_with_all = ["list", "unfinished", "timeline", "blame"])]
-    pub by: Option<By>,
+    #[arg(long, value_parser = host_or_one::<By>(), conflicts_with_all = ["list", "unfinished", "timeline", "blame"])]
+    pub by: Option<Grouping<By>>,
     /// Count in milliseconds instead of microseconds
     #[arg(short, long, requires = "hist")]
     pub milliseconds: bool,
@@ -66,6 +68,13 @@ pub struct SpansArgs {
     /// How many threads read.
     #[command(flatten)]
     pub threads: ThreadsArgs,
+}
+
+impl SpansArgs {
+    /// What to sum up by, beside the host.
+    fn by(&self) -> Option<By> {
+        Grouping::one(self.by.as_ref())
+    }
 }
 
 /// The reports; by default count, mean and percentiles of each name.
@@ -122,11 +131,10 @@ struct Question<'a> {
 ///
 /// # Errors
 /// If a table is damaged, or the output cannot be written.
-pub fn run(args: &SpansArgs) -> anyhow::Result<()> {
-    let source = Source::open(&args.source)?;
-    let scope = Scope::new(&args.scope, &source.recording)?;
+pub fn run(args: &SpansArgs, source: &Source) -> anyhow::Result<()> {
+    let scope = source.scope(&args.scope)?;
     scope.check(TableId::Span)?;
-    let question = Question { args, source: &source, scope };
+    let question = Question { args, source, scope };
     if args.view.blame {
         return question.blame();
     }
@@ -165,7 +173,7 @@ impl Question<'_> {
 
     /// Prints histograms, or only the figures.
     fn distributed(&self, output: &mut Output) -> anyhow::Result<()> {
-        let by = self.args.by;
+        let by = self.args.by();
         let without: &[&str] = if by.is_some() { &["end_tid"] } else { &["comm", "end_tid"] };
         let sums = self.selection(without).sum(|sums: &mut Sums, rows: &Rows, row| {
             let (name, duration) = (known!(rows.name, row), known!(rows.duration, row));
@@ -190,6 +198,11 @@ impl Question<'_> {
                 None => spans.sum.add_null(),
             }
         })?;
+        let reach = match by {
+            None => Reach::Everywhere,
+            Some(By::Process | By::Thread) => Reach::Boot,
+        };
+        let Some(sums) = self.source.add_up(reach, sums) else { return Ok(()) };
         let mut keys = vec![Column::new("name", "NAME").wide(16)];
         match by {
             None => {}

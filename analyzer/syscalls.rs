@@ -15,12 +15,15 @@ use anyhow::Context as _;
 use arrow::array::Array as _;
 use clap::{Args, ValueEnum};
 use lookback_schemas::TableId;
+use lookback_schemas::suggest::did_you_mean;
 use lookback_schemas::tables::{Syscall, syscall};
 
 use crate::cat::numbers;
 use crate::cli::{Source, SourceArgs};
 use crate::codes;
 use crate::distribution::{Group, Report, Scale, Summary, Values};
+use crate::hosts::Reach;
+use crate::hosts::by::{Grouping, host_or_one};
 use crate::processes::known;
 use crate::render::{Column, Output, Value, duration};
 use crate::scope::{Scope, ScopeArgs};
@@ -53,8 +56,8 @@ pub struct SyscallsArgs {
     #[command(flatten)]
     pub view: View,
     /// Sum up by process instead of by system call
-    #[arg(long, value_enum, conflicts_with_all = ["errors", "list"])]
-    pub by: Option<By>,
+    #[arg(long, value_parser = host_or_one::<By>(), conflicts_with_all = ["errors", "list"])]
+    pub by: Option<Grouping<By>>,
     /// Only this system call, by name or number; can be given again
     #[arg(long, value_name = "NAME")]
     pub syscall: Vec<String>,
@@ -70,6 +73,13 @@ pub struct SyscallsArgs {
     /// How many threads read.
     #[command(flatten)]
     pub threads: ThreadsArgs,
+}
+
+impl SyscallsArgs {
+    /// What to sum up by, beside the host.
+    fn by(&self) -> Option<By> {
+        Grouping::one(self.by.as_ref())
+    }
 }
 
 /// The reports; by default one row for each system call.
@@ -115,7 +125,7 @@ struct Call {
 }
 
 /// The names of system calls on the machine that was recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Names {
     X86_64,
     Aarch64,
@@ -145,6 +155,17 @@ impl Names {
             Names::None => None,
         });
         name.map_or_else(|| Cow::Owned(call.number.to_string()), Cow::Borrowed)
+    }
+
+    /// All names there are.
+    fn all(self) -> Vec<String> {
+        match self {
+            Names::X86_64 => syscalls::x86_64::Sysno::iter().map(|call| call.to_string()).collect(),
+            Names::Aarch64 => {
+                syscalls::aarch64::Sysno::iter().map(|call| call.to_string()).collect()
+            }
+            Names::None => Vec::new(),
+        }
     }
 
     /// The call that is named, in any of the forms in which one is printed.
@@ -185,7 +206,9 @@ impl Chosen {
             let call = names.call(text);
             let known = names != Names::None;
             let why = if known { "there is no such system call" } else { "no names are known" };
-            calls.push(call.with_context(|| format!("--syscall {text}: {why} on {arch}"))?);
+            let hint = || did_you_mean(text, names.all().iter().map(String::as_str));
+            let wrong = || format!("--syscall {text}: {why} on {arch}{}", hint());
+            calls.push(call.with_context(wrong)?);
         }
         Ok(Chosen { calls, failed: args.failed, min: args.min })
     }
@@ -239,24 +262,24 @@ struct Question<'a> {
 ///
 /// # Errors
 /// If a system call is unknown, the table is damaged, or the output cannot be written.
-pub fn run(args: &SyscallsArgs) -> anyhow::Result<()> {
-    let source = Source::open(&args.source)?;
-    let scope = Scope::new(&args.scope, &source.recording)?;
+pub fn run(args: &SyscallsArgs, source: &Source) -> anyhow::Result<()> {
+    let scope = source.scope(&args.scope)?;
     scope.check(TableId::Syscall)?;
     let arch = &source.recording.manifest().host.arch;
     let names = Names::of(arch);
     let chosen = Chosen::new(args, names, arch)?;
-    let question = Question { args, source: &source, scope, names, chosen };
+    let question = Question { args, source, scope, names, chosen };
     let mut output = source.begin(&[TableId::Syscall])?;
     if args.view.list {
         question.list(&mut output)?;
     } else if args.view.errors {
         question.errors(&mut output)?;
     } else {
-        let sums = match args.by {
+        let sums = match args.by() {
             None => question.by_call()?,
             Some(By::Process) => question.by_process()?,
         };
+        let Some(sums) = sums else { return Ok(()) };
         match args.view.latency {
             true => question.latency(&mut output, sums)?,
             false => question.counts(&mut output, sums)?,
@@ -312,20 +335,25 @@ impl Question<'_> {
         Selection { source, scope, threads: self.args.threads, without }
     }
 
-    fn by_call(&self) -> anyhow::Result<Vec<Counted>> {
-        let sums: Groups<Call, Calls> =
+    fn by_call(&self) -> anyhow::Result<Option<Vec<Counted>>> {
+        let sums =
             self.selection(&["comm"]).sum(|sums: &mut Groups<Call, Calls>, rows: &Rows, row| {
                 if rows.chosen(row, &self.chosen) {
                     sums.of(rows.call(row)).add(rows, row);
                 }
             })?;
-        Ok(self.sorted(sums, |call, _| {
-            let name = self.names.name(call);
-            (format!("syscall = {name}"), call_values(call, &name).to_vec())
+        // Numbers are other calls on other architectures.
+        let sums = sums.by(|call| (self.names, call));
+        let sums = self.source.add_up(Reach::Everywhere, sums);
+        Ok(sums.map(|sums| {
+            self.sorted(sums, |(names, call), _| {
+                let name = names.name(call);
+                (format!("syscall = {name}"), call_values(call, &name).to_vec())
+            })
         }))
     }
 
-    fn by_process(&self) -> anyhow::Result<Vec<Counted>> {
+    fn by_process(&self) -> anyhow::Result<Option<Vec<Counted>>> {
         let sums: Groups<i32, Calls> =
             self.selection(&[]).sum(|sums: &mut Groups<i32, Calls>, rows: &Rows, row| {
                 if rows.chosen(row, &self.chosen) {
@@ -334,10 +362,13 @@ impl Question<'_> {
                     calls.add(rows, row);
                 }
             })?;
-        Ok(self.sorted(sums, |pid, calls| {
-            let name = calls.name.get();
-            let title = format!("pid = {pid} {}", name.unwrap_or("-"));
-            (title, process_values(pid, name).to_vec())
+        let sums = self.source.add_up(Reach::Boot, sums);
+        Ok(sums.map(|sums| {
+            self.sorted(sums, |pid, calls| {
+                let name = calls.name.get();
+                let title = format!("pid = {pid} {}", name.unwrap_or("-"));
+                (title, process_values(pid, name).to_vec())
+            })
         }))
     }
 
@@ -369,7 +400,7 @@ impl Question<'_> {
 
     /// The columns of what calls are summed up by.
     fn keys(&self) -> Vec<Column> {
-        match self.args.by {
+        match self.args.by() {
             None => call_columns().to_vec(),
             Some(By::Process) => process_columns().to_vec(),
         }
@@ -425,6 +456,8 @@ impl Question<'_> {
                 }
             },
         )?;
+        let sums = sums.by(|(call, errno)| (self.names, call, errno));
+        let Some(sums) = self.source.add_up(Reach::Everywhere, sums) else { return Ok(()) };
         let mut columns = call_columns().to_vec();
         columns.extend([
             Column::new("errno", "ERROR").wide(12),
@@ -432,8 +465,8 @@ impl Question<'_> {
             Column::table("MEANING"),
         ]);
         let mut rows = output.rows(columns);
-        for ((call, errno), count) in sums.ranked(self.args.top, |count| *count) {
-            let mut row = call_values(call, &self.names.name(call)).to_vec();
+        for ((names, call, errno), count) in sums.ranked(self.args.top, |count| *count) {
+            let mut row = call_values(call, &names.name(call)).to_vec();
             row.extend([
                 Value::Named(i64::from(errno), error_name(errno)),
                 Value::count(count),
@@ -455,7 +488,7 @@ impl Question<'_> {
         columns.extend(call_columns().map(Column::in_data));
         let data = ["result", "duration", "args", "pid", "tid", "uid"];
         columns.extend(data.map(Column::data));
-        let mut out = output.rows(columns);
+        let mut out = output.events(columns);
         let (recording, range) = (&self.source.recording, &self.source.window.range);
         timeline::rows::<Syscall>(recording, range, &self.scope, |rows, row| {
             let call = Call { compat: rows.compat.value(row), number: rows.number.value(row) };
@@ -641,7 +674,7 @@ mod tests {
         let error = analyze(&calls, &["syscalls", "--syscall", "frobnicate"]);
         assert_eq!(
             error.expect_err("there is none").to_string(),
-            "--syscall frobnicate: there is no such system call on x86_64"
+            "--syscall frobnicate: there is no such system call on x86_64; did you mean `ftruncate`?"
         );
         assert!(analyze(&calls, &["syscalls", "--list", "--sort", "time"]).is_err());
     }

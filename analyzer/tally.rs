@@ -6,6 +6,7 @@
 //! the number of threads does not show. Where names are kept beside sums, the choice between two
 //! names must not depend on the order either; see [`Name`].
 
+use std::collections::BTreeMap;
 use std::hash::Hash;
 use std::path::Path;
 
@@ -95,6 +96,21 @@ impl Sum for u64 {
     }
 }
 
+impl<A: Sum, B: Sum> Sum for (A, B) {
+    fn merge(&mut self, other: Self) {
+        self.0.merge(other.0);
+        self.1.merge(other.1);
+    }
+}
+
+impl<K: Ord, S: Sum> Sum for BTreeMap<K, S> {
+    fn merge(&mut self, other: Self) {
+        for (key, sum) in other {
+            self.entry(key).or_default().merge(sum);
+        }
+    }
+}
+
 impl Sum for crate::distribution::Values {
     fn merge(&mut self, other: Self) {
         self.merge(other);
@@ -115,6 +131,25 @@ impl<K: Eq + Hash, S: Default> Groups<K, S> {
     /// The sum of this key.
     pub fn of(&mut self, key: K) -> &mut S {
         self.0.entry(key).or_default()
+    }
+}
+
+impl<K, S> Groups<K, S> {
+    /// What there are sums of, in no order.
+    pub fn keys(&self) -> impl Iterator<Item = &K> {
+        self.0.keys()
+    }
+}
+
+impl<K: Eq + Hash, S: Sum> Groups<K, S> {
+    /// The same sums by what `key` makes of their keys; those that become the same are added up.
+    #[must_use]
+    pub fn by<L: Eq + Hash>(self, mut key: impl FnMut(K) -> L) -> Groups<L, S> {
+        let mut groups: Groups<L, S> = Groups::default();
+        for (old, sum) in self.0 {
+            groups.of(key(old)).merge(sum);
+        }
+        groups
     }
 }
 

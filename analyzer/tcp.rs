@@ -9,6 +9,8 @@ use std::net::IpAddr;
 use clap::{Args, Subcommand};
 
 use crate::codes;
+use crate::hosts;
+use crate::hosts::by::Grouping;
 use crate::render::{Column, Value};
 
 pub mod connects;
@@ -52,11 +54,22 @@ pub enum Report {
 /// If a table is damaged, or the output cannot be written.
 pub fn run(args: &TcpArgs) -> anyhow::Result<()> {
     match &args.report {
-        Report::Connects(args) => connects::run(args),
-        Report::States(args) => states::run(args),
-        Report::Lives(args) => lives::run(args),
-        Report::Rtt(args) => rtt::run(args),
+        Report::Connects(args) => {
+            let by_host = Grouping::is_by_host(args.by.as_ref());
+            hosts::each(&args.source, by_host, |source| connects::run(args, source))?;
+        }
+        Report::States(args) => {
+            hosts::each(&args.source, false, |source| states::run(args, source))?;
+        }
+        Report::Lives(args) => {
+            hosts::each(&args.source, false, |source| lives::run(args, source))?;
+        }
+        Report::Rtt(args) => {
+            let by_host = Grouping::is_by_host(args.by.as_ref());
+            hosts::each(&args.source, by_host, |source| rtt::run(args, source))?;
+        }
     }
+    Ok(())
 }
 
 /// Which sockets, by their ends.

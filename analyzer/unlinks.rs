@@ -11,6 +11,7 @@ use lookback_schemas::tables::{Unlink, unlink};
 use crate::cli::{Source, SourceArgs};
 use crate::codes;
 use crate::files::{Path, PathArgs, Sums};
+use crate::hosts::by::{Grouping, host_or_one};
 use crate::processes::known;
 use crate::render::{Column, Output, Value};
 use crate::scope::{Scope, ScopeArgs};
@@ -42,8 +43,8 @@ pub struct UnlinksArgs {
     #[arg(short = 'x', long)]
     pub failed: bool,
     /// Sum up instead of listing
-    #[arg(long, value_enum)]
-    pub by: Option<By>,
+    #[arg(long, value_parser = host_or_one::<By>())]
+    pub by: Option<Grouping<By>>,
     /// How many threads read, to sum up.
     #[command(flatten)]
     pub threads: ThreadsArgs,
@@ -83,6 +84,11 @@ macro_rules! paths {
 }
 
 impl UnlinksArgs {
+    /// What to sum up by, beside the host.
+    fn by(&self) -> Option<By> {
+        Grouping::one(self.by.as_ref())
+    }
+
     fn admits(&self, result: i32, duration: i64, paths: &[Path<'_>]) -> bool {
         (!self.failed || result < 0) && self.min.admits(duration) && self.paths.admits(paths)
     }
@@ -92,14 +98,13 @@ impl UnlinksArgs {
 ///
 /// # Errors
 /// If the table is damaged, or the output cannot be written.
-pub fn run(args: &UnlinksArgs) -> anyhow::Result<()> {
-    let source = Source::open(&args.source)?;
-    let scope = Scope::new(&args.scope, &source.recording)?;
+pub fn run(args: &UnlinksArgs, source: &Source) -> anyhow::Result<()> {
+    let scope = source.scope(&args.scope)?;
     scope.check(TableId::Unlink)?;
     let mut output = source.begin(&[TableId::Unlink])?;
-    match args.by {
-        None => list(args, &source, &scope, &mut output)?,
-        Some(By::Process) => by_process(args, &source, &scope)?.print(&mut output)?,
+    match args.by() {
+        None => list(args, source, &scope, &mut output)?,
+        Some(By::Process) => by_process(args, source, &scope)?.print(source, &mut output)?,
     }
     output.finish()
 }
@@ -110,7 +115,7 @@ fn list(
     scope: &Scope,
     output: &mut Output,
 ) -> anyhow::Result<()> {
-    let mut out = output.rows(vec![
+    let mut out = output.events(vec![
         Column::new("ts", "TIME").wide(12),
         Column::new("pid", "PID").wide(7),
         Column::new("comm", "COMM").wide(16),

@@ -3,7 +3,8 @@
 //! A recording spans from when its recorder started to when it ended; where the recorder was
 //! killed, to the last event that reached the disk. Where only the newest was kept, it spans from
 //! the oldest that is left. `--since` and `--until` choose a part of that.
-//! All times are nanoseconds since the Unix epoch, on the recording's own clock.
+//! All times are nanoseconds since the Unix epoch, on the recording's own clock. Of several recordings,
+//! `--since` and `--until` choose the same time of all: it counts from when the first of them began.
 
 use std::ops::Range;
 
@@ -13,6 +14,8 @@ use jiff::civil;
 use jiff::tz::TimeZone;
 use lookback_schemas::recording::{ALL_TIME, Recording, times};
 use lookback_schemas::{TableId, segment};
+
+use crate::hosts::clocks::Alignment;
 
 /// Which part of the recording's time to look at.
 #[derive(Args, Clone, Debug, Default)]
@@ -72,6 +75,10 @@ pub struct Window {
     /// The first moment in the window and the first after it. Open ends are those of
     /// [`ALL_TIME`], so that nothing is left out over a clock's error.
     pub range: Range<i64>,
+    /// From when to when all recordings of the report go, in the time of all.
+    pub all: Span,
+    /// What turns the recording's own time into the time of all.
+    pub clock: Alignment,
 }
 
 impl Window {
@@ -92,13 +99,28 @@ impl Window {
         if range.start >= range.end {
             bail!("--until must be later than --since");
         }
-        Ok(Window { span, range })
+        Ok(Window { span, range, all: span, clock: Alignment::default() })
     }
 
     /// The whole recording.
     #[must_use]
     pub fn all(span: Span) -> Window {
-        Window { span, range: ALL_TIME }
+        Window { span, range: ALL_TIME, all: span, clock: Alignment::default() }
+    }
+
+    /// The same part of the time of all, on the clock of a recording that spans `span`.
+    #[must_use]
+    pub fn on(&self, clock: &Alignment, span: Span) -> Window {
+        let range = clock.own(self.range.start)..clock.own(self.range.end);
+        Window { span, range, all: self.all, clock: clock.clone() }
+    }
+
+    /// Reads a moment in one of the forms of `--since`, on the recording's own clock.
+    ///
+    /// # Errors
+    /// If it is in none of them.
+    pub fn moment(&self, text: &str) -> anyhow::Result<i64> {
+        moment(text, self.all).map(|moment| self.clock.own(moment))
     }
 
     /// The first moment of the window within the recording.
@@ -124,7 +146,7 @@ impl Window {
 ///
 /// # Errors
 /// If it is in none of them.
-pub fn moment(text: &str, span: Span) -> anyhow::Result<i64> {
+fn moment(text: &str, span: Span) -> anyhow::Result<i64> {
     const FORMS: &str = "is no time: take `5s` or `1.5m` after the start, `10:15:00` of the \
                          recording's day in UTC, or `2026-11-22T10:15:00Z`";
     if let Ok(moment) = text.parse::<jiff::Timestamp>() {

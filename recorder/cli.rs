@@ -147,6 +147,7 @@ pub struct Args {
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Action {
     /// Make a recording of what a running recorder has kept so far; prints its name
+    #[command(after_help = "Example:\n  record snapshot web1-20261122T101500Z.lookback")]
     Snapshot {
         /// What is being recorded into
         #[arg(value_name = "RECORDING")]
@@ -269,5 +270,21 @@ pub fn in_one_line(error: &clap::Error) -> String {
     match lines.find_map(|line| line.strip_prefix("tip: ")) {
         Some(tip) => format!("{first} ({tip})"),
         None => first,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn everything_has_examples() {
+        let command = Args::command();
+        for command in std::iter::once(&command).chain(command.get_subcommands()) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.starts_with("Example"), "{}", command.get_name());
+        }
     }
 }

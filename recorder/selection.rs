@@ -11,6 +11,7 @@ use anyhow::{Result, bail};
 use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
 use lookback_schemas::manifest::Filters;
+use lookback_schemas::suggest::did_you_mean;
 use syscalls::Sysno;
 
 use crate::cli::duration;
@@ -219,7 +220,8 @@ impl FromStr for Syscall {
         match name.parse::<Sysno>() {
             Ok(call) => Ok(Syscall(call.id() as usize)),
             Err(()) => {
-                Err(format!("there is no system call `{name}` on {}", std::env::consts::ARCH))
+                let hint = did_you_mean(name, Sysno::iter().map(|call| call.name()));
+                Err(format!("there is no system call `{name}` on {}{hint}", std::env::consts::ARCH))
             }
         }
     }

@@ -14,6 +14,8 @@ use arrow::compute::{and_kleene, cast, kernels::cmp};
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use bytesize::ByteSize;
+use lookback_schemas::condition::{Operator, split};
+use lookback_schemas::suggest::did_you_mean;
 use lookback_schemas::{Column, Kind, TableId, Type};
 
 use crate::cli;
@@ -35,28 +37,6 @@ struct Comparison {
     column: &'static str,
     operator: Operator,
     value: ArrayRef,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Operator {
-    Equal,
-    NotEqual,
-    Less,
-    LessOrEqual,
-    Greater,
-    GreaterOrEqual,
-}
-
-impl Operator {
-    /// Longer ones first: `<=` begins with `<`.
-    const ALL: [(&'static str, Operator); 6] = [
-        ("==", Operator::Equal),
-        ("!=", Operator::NotEqual),
-        ("<=", Operator::LessOrEqual),
-        (">=", Operator::GreaterOrEqual),
-        ("<", Operator::Less),
-        (">", Operator::Greater),
-    ];
 }
 
 /// A trigger that some row has met.
@@ -172,24 +152,22 @@ fn parts(text: &str) -> Result<Vec<&str>, String> {
 }
 
 fn comparison(text: &str) -> Result<(TableId, Comparison), String> {
-    let place = Operator::ALL
-        .iter()
-        .filter_map(|(sign, operator)| Some((text.find(sign)?, *sign, *operator)))
-        .min_by_key(|(at, sign, _)| (*at, std::cmp::Reverse(sign.len())));
-    let Some((at, sign, operator)) = place else {
+    let Some((name, operator, value)) = split(text) else {
         return Err(format!(
             "`{text}`: expected TABLE.COLUMN, one of == != < <= > >=, and a value"
         ));
     };
-    let (name, value) = (text[..at].trim(), text[at + sign.len()..].trim());
     let Some((table, column)) = name.split_once('.') else {
         return Err(format!("`{name}`: expected TABLE.COLUMN"));
     };
-    let table = TableId::from_name(table)
-        .ok_or_else(|| format!("`{table}` is no table; docs/tables.md lists them"))?;
+    let table = TableId::from_name(table).ok_or_else(|| {
+        let hint = did_you_mean(table, TableId::ALL.iter().map(|table| table.name()));
+        format!("`{table}` is no table; docs/tables.md lists them{hint}")
+    })?;
     let column = table.column(column).ok_or_else(|| {
         let columns: Vec<&str> = table.columns().iter().map(|column| column.name).collect();
-        format!("`{}` has no column `{column}`, but {}", table.name(), columns.join(", "))
+        let hint = did_you_mean(column, columns.iter().copied());
+        format!("`{}` has no column `{column}`, but {}{hint}", table.name(), columns.join(", "))
     })?;
     let value = typed(column, value).map_err(|why| format!("`{name}`: {why}"))?;
     Ok((table, Comparison { column: column.name, operator, value }))

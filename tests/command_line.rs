@@ -38,6 +38,7 @@ fn values_that_make_no_sense_are_refused() {
         (["--buffer", "big"], "--buffer"),
         (["--tid", "0"], "0 is not in 1..="),
         (["--syscall", "wriet"], "there is no system call `wriet` on "),
+        (["--syscall", "wriet"], "; did you mean `write`?"),
         (["--syscall", "read,,write"], "there is no system call `` on "),
         (["--min-latency", "fast"], "expected a time such as"),
         (["--lport", "0"], "0 is not in 1..=65535"),
@@ -66,6 +67,10 @@ fn an_unknown_tracer_is_refused_and_the_known_ones_are_named() {
         let ended = refused(&options);
         assert!(ended.stderr.starts_with(complaint), "{}", ended.stderr);
     }
+    let ended = refused(&["--trace", "proces"]);
+    assert!(ended.stderr.ends_with("; did you mean `process`?\n"), "{}", ended.stderr);
+    let ended = refused(&["--keep", "1m", "--trigger", "runq.wiat > 5ms"]);
+    assert!(ended.stderr.contains("; did you mean `wait`?"), "{}", ended.stderr);
 }
 
 #[test]

@@ -5,7 +5,6 @@ use inferno::flamegraph::{Direction, Options, Palette};
 
 use super::{FlamegraphArgs, Weight};
 use crate::cli::Source;
-use crate::losses::Heading;
 use crate::render::escaped;
 
 /// What a picture shows beside its stacks.
@@ -15,7 +14,7 @@ pub(super) struct Picture<'a> {
     /// Where it comes from.
     pub source: &'a Source,
     /// What it covers, and what is missing.
-    pub heading: &'a Heading,
+    pub said: &'a [String],
 }
 
 /// Draws folded lines as SVG.
@@ -27,16 +26,13 @@ pub(super) fn draw(
     lines: &[String],
     svg: &mut Vec<u8>,
 ) -> anyhow::Result<()> {
-    let Picture { args, source, heading } = picture;
-    let manifest = source.recording.manifest();
+    let Picture { args, source, said } = picture;
     let title = args
         .title
         .clone()
-        .unwrap_or_else(|| format!("{} on {}", args.weight.title(args), manifest.host.name));
+        .unwrap_or_else(|| format!("{} on {}", args.weight.title(args), source.hosts()));
     let mut options = Options::default();
     options.title = escaped(&title).into_owned();
-    let said = std::iter::once(&heading.covers).chain(&heading.warnings);
-    let said: Vec<&str> = said.map(String::as_str).collect();
     options.subtitle = Some(escaped(&said.join("; ")).into_owned());
     options.count_name = args.weight.unit(&source.recording).to_owned();
     let palette = match args.weight {

@@ -12,6 +12,7 @@ use super::names::{Names, folded_name};
 use crate::cli::Source;
 use crate::lifetimes::{Detail, Lifetimes};
 use crate::losses::missing;
+use crate::tally;
 
 /// Folded stacks with their sums, in order.
 pub(super) type Folded = BTreeMap<String, Sum>;
@@ -29,6 +30,12 @@ impl Sum {
     pub fn add(&mut self, other: Sum) {
         self.weight = self.weight.saturating_add(other.weight);
         self.samples += other.samples;
+    }
+}
+
+impl tally::Sum for Sum {
+    fn merge(&mut self, other: Self) {
+        self.add(other);
     }
 }
 

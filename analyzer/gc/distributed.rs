@@ -4,6 +4,7 @@ use super::pauses::Pause;
 use super::{By, Question};
 use crate::codes;
 use crate::distribution::{Group, Report, Scale, Values};
+use crate::hosts::Reach;
 use crate::lifetimes::{Detail, Lifetimes};
 use crate::render::{Column, Output, Value};
 use crate::tally::{Groups, Key, Name, Named, name_at, process_columns};
@@ -13,7 +14,7 @@ impl Question<'_> {
     pub(super) fn distributed(&self, output: &mut Output) -> anyhow::Result<()> {
         let pauses = self.begun()?;
         self.notes(output, &pauses, true)?;
-        let by = self.args.by;
+        let by = self.args.by();
         let lifetimes = match by {
             Some(By::Process) => Lifetimes::read(&self.source.recording, Detail::Identity)?,
             Some(By::Collector | By::Runtime) | None => Lifetimes::default(),
@@ -29,6 +30,11 @@ impl Question<'_> {
                 None => group.sum.add_null(),
             }
         }
+        let reach = match by {
+            None | Some(By::Collector | By::Runtime) => Reach::Everywhere,
+            Some(By::Process) => Reach::Boot,
+        };
+        let Some(groups) = self.source.add_up(reach, groups) else { return Ok(()) };
         let scale = Scale::of_time(self.args.milliseconds);
         let report = Report::of_durations("duration", keys(by), scale);
         let report = Report { summary: self.args.view.summary, nulls: "unfinished", ..report };

@@ -75,7 +75,7 @@ impl Question<'_> {
             Column::data("tid"),
             Column::data("uid"),
         ]);
-        let mut rows = output.rows(columns);
+        let mut rows = output.events(columns);
         for pause in &pauses.all {
             let mut row = vec![
                 Value::Clock(pause.ts),
@@ -121,7 +121,7 @@ impl Question<'_> {
             Column::data("tid"),
             Column::data("comm"),
         ]);
-        let mut out = output.rows(columns);
+        let mut out = output.events(columns);
         let range = &self.source.window.range;
         timeline::rows::<Gc>(&self.source.recording, range, &self.scope, |rows, row| {
             let duration = known!(rows.duration, row);

@@ -83,8 +83,8 @@ impl Printer<'_> {
         if self.args.by_cache {
             columns.push(Column::new("cache", "CACHE").wide(24));
         }
-        columns.push(Column::new("bytes", "BYTES").right().wide(12));
-        columns.push(Column::new("count", "COUNT").right().wide(9));
+        columns.push(Column::new("bytes", "BYTES").right().wide(12).level());
+        columns.push(Column::new("count", "COUNT").right().wide(9).level());
         if self.sampled {
             columns.push(Column::new("error", "ERROR").right().wide(9));
         }

@@ -70,7 +70,7 @@ impl Question<'_> {
         ];
         columns.extend([NUMBERS, TEXTS].concat().into_iter().map(Column::data));
         columns.extend(["stack", "kernel_stack", "cpu", "uid"].map(Column::data));
-        let mut out = output.rows(columns);
+        let mut out = output.events(columns);
         let range = &self.source.window.range;
         timeline::rows::<Probe>(&self.source.recording, range, &self.scope, |rows, row| {
             let name = known!(rows.name, row);

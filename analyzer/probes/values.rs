@@ -7,6 +7,7 @@ use lookback_schemas::Kind;
 use super::asked::{self, Asked, Slot};
 use super::{NUMBERS, PROCESS, Question, Rows, TEXTS, numbers, texts};
 use crate::distribution::{Group, Report, Scale, Values};
+use crate::hosts::Reach;
 use crate::processes::known;
 use crate::render::{Column, Output, Value};
 use crate::tally::{Groups, Key, Named, add_name, process_columns};
@@ -58,12 +59,17 @@ impl Question<'_> {
             bail!("--hist: argument `{argument}` is a text");
         };
         ensure!(found.kind != "ptr", "--hist: argument `{argument}` holds addresses, not amounts");
-        let by = match self.args.by.as_deref() {
+        let by = match self.args.by() {
             None => None,
             Some(PROCESS) => Some(By::Process),
             Some(other) => Some(By::Argument(find(other, asked).context("--by")?.slot)),
         };
         let sums = self.sums(found, place, by)?;
+        let reach = match by {
+            None | Some(By::Argument(_)) => Reach::Everywhere,
+            Some(By::Process) => Reach::Boot,
+        };
+        let Some(sums) = self.source.add_up(reach, sums) else { return Ok(()) };
         let column = found_column(place);
         let report = Report {
             keys: match by {
@@ -86,7 +92,7 @@ impl Question<'_> {
                     vec![key.value(), Value::text(process)],
                 ),
                 Some(By::Argument(_)) => {
-                    let by = self.args.by.as_deref().unwrap_or_default();
+                    let by = self.args.by().unwrap_or_default();
                     (format!("{by} = {said}"), vec![key.value()])
                 }
             };

@@ -70,6 +70,7 @@ pub fn zoned(ns: i64, zone: &TimeZone) -> jiff::Zoned {
 }
 
 /// The same as RFC 3339 has it, with `digits` of a second.
+#[must_use]
 pub fn moment(ns: i64, digits: u8, zone: &TimeZone) -> String {
     let time = zoned(ns, zone);
     let end = if *zone == TimeZone::UTC { "Z" } else { "%:z" };
@@ -80,8 +81,14 @@ pub fn moment(ns: i64, digits: u8, zone: &TimeZone) -> String {
 /// The moment in UTC, to the millisecond where it is not a whole second.
 #[must_use]
 pub fn utc(ns: i64) -> String {
+    short_moment(ns, &TimeZone::UTC)
+}
+
+/// The same in a time zone.
+#[must_use]
+pub fn short_moment(ns: i64, zone: &TimeZone) -> String {
     let digits = if ns.rem_euclid(1_000_000_000) < 1_000_000 { 0 } else { 3 };
-    moment(ns, digits, &TimeZone::UTC)
+    moment(ns, digits, zone)
 }
 
 /// A length of time in nanoseconds as a table shows it, such as `12.3µs`.

@@ -10,7 +10,7 @@ use super::latencies::Read;
 use super::tables::{Ask, ask};
 use crate::gc::GcArgs;
 use crate::memleak::MemleakArgs;
-use crate::render::{Collected, Keep, Value};
+use crate::render::{Captured, Keep, Value};
 use crate::tally::Projection;
 
 /// The lanes of what was recorded.
@@ -153,18 +153,17 @@ fn of_memory(page: &Page<'_>) -> Option<Lane> {
 /// A value for each step from the rows of a report, which have the time at which theirs begins or ends.
 fn column(
     page: &Page<'_>,
-    rows: &Collected,
+    rows: &Captured,
     name: &str,
     of: impl Fn(&Value) -> Option<f64>,
 ) -> Option<Vec<Option<f64>>> {
     let (at, place) = (rows.place("ts")?, rows.place(name)?);
     let mut values = vec![None; page.steps.count()];
-    let ends =
-        rows.rows.first().and_then(|row| row.values[at].number())? > page.source.window.start();
+    let ends = rows.rows.first().and_then(|row| row[at].number())? > page.source.window.start();
     for row in &rows.rows {
-        let ts = row.values[at].number()?;
+        let ts = row[at].number()?;
         let ts = if ends { ts.saturating_sub(1) } else { ts };
-        values[page.steps.of(ts)] = of(&row.values[place]);
+        values[page.steps.of(ts)] = of(&row[place]);
     }
     Some(values)
 }

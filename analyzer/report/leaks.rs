@@ -7,7 +7,7 @@ use super::Page;
 use super::document::{Absent, Site, Sites, text};
 use super::tables::{Ask, ask};
 use crate::memleak::MemleakArgs;
-use crate::render::{Collected, Keep, Row, Value, size};
+use crate::render::{Captured, Keep, Value, size};
 
 /// So many call stacks are shown.
 const TOP: usize = 40;
@@ -57,7 +57,7 @@ fn read(page: &Page<'_>) -> anyhow::Result<Sites> {
         let bytes = number(&before, row, "bytes").unwrap_or(0);
         grown.entry(stack(&before, row).join("\n")).or_default().push((instants.len() - 1, bytes));
     }
-    let site = |row: &Row| {
+    let site = |row: &[Value]| {
         let frames = stack(&last, row);
         let mut growth = vec![None; instants.len()];
         for (place, bytes) in grown.get(&frames.join("\n")).into_iter().flatten() {
@@ -71,17 +71,17 @@ fn read(page: &Page<'_>) -> anyhow::Result<Sites> {
         let count = number(&last, row, "count").unwrap_or(0);
         Site { bytes, size: size(bytes), count, growth, stack }
     };
-    let sites = last.rows.iter().map(site).collect();
+    let sites = last.rows.iter().map(|row| site(row)).collect();
     let notes = last.notes.iter().map(|note| text(note)).collect();
     Ok(Sites { instants, sites, notes, ..Sites::default() })
 }
 
-fn number(rows: &Collected, row: &Row, name: &str) -> Option<i64> {
-    rows.place(name).and_then(|place| row.values[place].number())
+fn number(rows: &Captured, row: &[Value], name: &str) -> Option<i64> {
+    rows.place(name).and_then(|place| row[place].number())
 }
 
-fn stack(rows: &Collected, row: &Row) -> Vec<String> {
-    match rows.place("stack").map(|place| &row.values[place]) {
+fn stack(rows: &Captured, row: &[Value]) -> Vec<String> {
+    match rows.place("stack").map(|place| &row[place]) {
         Some(Value::Texts(frames)) => frames.clone(),
         Some(_) | None => Vec::new(),
     }

@@ -10,8 +10,10 @@ use self::specs::{SPECS, Spec, Times};
 use super::Page;
 use super::document::{Absent, Cell, Table, text};
 use super::latencies::Read;
+use crate::cli::Source;
 use crate::distribution::PERCENTILES;
-use crate::render::{Collected, Collector, Keep, OutputArgs, Row, Value};
+use crate::render::{Capture, Captured, Column, Format, Keep, Output, OutputArgs, Value};
+use crate::window::{Window, WindowArgs};
 use crate::{
     commands, gc, info, irqs, memleak, offcpu, opens, processes, runqlat, signals, spans, syscalls,
     tcp, unlinks,
@@ -28,45 +30,44 @@ struct Line<A: Args> {
 /// A report whose rows can be asked for.
 pub(super) trait Report: Args {
     /// Whether it is about the page's part of the time, and not about the whole recording.
-    const TIMED: bool;
-    /// Where its output goes.
-    fn output(&mut self) -> &mut OutputArgs;
+    const TIMED: bool = true;
     /// Makes it.
-    fn run(&self) -> anyhow::Result<()>;
+    fn run(&self, source: &Source) -> anyhow::Result<()>;
+}
+
+impl Report for info::InfoArgs {
+    const TIMED: bool = false;
+
+    fn run(&self, source: &Source) -> anyhow::Result<()> {
+        info::run(source)
+    }
 }
 
 macro_rules! reports {
-    ($($Args:path: $run:path, $timed:literal, $($output:ident).+;)*) => {$(
+    ($($Args:path: $run:path;)*) => {$(
         impl Report for $Args {
-            const TIMED: bool = $timed;
-
-            fn output(&mut self) -> &mut OutputArgs {
-                &mut self.$($output).+
-            }
-
-            fn run(&self) -> anyhow::Result<()> {
-                $run(self)
+            fn run(&self, source: &Source) -> anyhow::Result<()> {
+                $run(self, source)
             }
         }
     )*};
 }
 
 reports! {
-    info::InfoArgs: info::run, false, output;
-    processes::ProcessesArgs: processes::run, true, source.output;
-    signals::SignalsArgs: signals::run, true, source.output;
-    syscalls::SyscallsArgs: syscalls::run, true, source.output;
-    opens::OpensArgs: opens::run, true, source.output;
-    unlinks::UnlinksArgs: unlinks::run, true, source.output;
-    runqlat::RunqlatArgs: runqlat::run, true, source.output;
-    offcpu::OffcpuArgs: offcpu::run, true, source.output;
-    irqs::IrqsArgs: irqs::run, true, source.output;
-    tcp::connects::ConnectsArgs: tcp::connects::run, true, source.output;
-    tcp::lives::LivesArgs: tcp::lives::run, true, source.output;
-    gc::GcArgs: gc::run, true, source.output;
-    commands::CommandsArgs: commands::run, true, source.output;
-    spans::SpansArgs: spans::run, true, source.output;
-    memleak::MemleakArgs: memleak::run, true, source.output;
+    processes::ProcessesArgs: processes::run;
+    signals::SignalsArgs: signals::run;
+    syscalls::SyscallsArgs: syscalls::run;
+    opens::OpensArgs: opens::run;
+    unlinks::UnlinksArgs: unlinks::run;
+    runqlat::RunqlatArgs: runqlat::run;
+    offcpu::OffcpuArgs: offcpu::run;
+    irqs::IrqsArgs: irqs::run;
+    tcp::connects::ConnectsArgs: tcp::connects::run;
+    tcp::lives::LivesArgs: tcp::lives::run;
+    gc::GcArgs: gc::run;
+    commands::CommandsArgs: commands::run;
+    spans::SpansArgs: spans::run;
+    memleak::MemleakArgs: memleak::run;
 }
 
 /// What is asked of a report.
@@ -85,19 +86,16 @@ pub(super) fn arguments<A: Args>(page: &Page<'_>, words: &[&str]) -> anyhow::Res
 }
 
 /// Asks a report.
-pub(super) fn ask<A: Report>(page: &Page<'_>, ask: &Ask<'_>) -> anyhow::Result<Collected> {
-    let mut words = ask.words.to_vec();
-    if A::TIMED {
-        let window = &page.args.window;
-        for (option, time) in [("--since", &window.since), ("--until", &window.until)] {
-            words.extend(time.iter().flat_map(|time| [option, time.as_str()]));
-        }
+pub(super) fn ask<A: Report>(page: &Page<'_>, ask: &Ask<'_>) -> anyhow::Result<Captured> {
+    let args: A = arguments(page, ask.words)?;
+    let capture = Capture::keeping(ask.keep);
+    let mut source = page.source.clone();
+    source.args = OutputArgs { capture: Some(capture.clone()), ..OutputArgs::default() };
+    if !A::TIMED {
+        source.window = Window::new(&WindowArgs::default(), source.window.span)?;
     }
-    let mut args: A = arguments(page, &words)?;
-    let collector = Collector::new(ask.keep);
-    args.output().collector = Some(collector.clone());
-    args.run()?;
-    Ok(collector.take())
+    args.run(&source)?;
+    Ok(capture.take())
 }
 
 /// About so many bytes of the page a table takes at most.
@@ -126,18 +124,18 @@ fn table(page: &Page<'_>, spec: &Spec, distributions: &[Read]) -> Option<Table> 
         ..Table::default()
     };
     let asked = (spec.ask)(page, &Ask { words: &words, keep: spec.keep });
-    let collected = match asked {
-        Ok(collected) => collected,
+    let captured = match asked {
+        Ok(captured) => captured,
         Err(error) => return Some(Table { error: Some(text(&format!("{error:#}"))), ..head }),
     };
-    if collected.rows.is_empty() && spec.omit_if_empty {
+    if captured.rows.is_empty() && spec.omit_if_empty {
         return None;
     }
-    let total = slow.map_or(collected.total, |of| of.summary.count);
-    let mut table = shown(page, spec, &collected);
+    let total = slow.map_or(captured.total, |of| of.summary.count);
+    let mut table = shown(page, spec, &captured);
     if spec.by_step {
         match syscalls::over_time::read(&page.source, page.args.threads, &page.steps) {
-            Ok(steps) => table.steps = by_step(&collected, &steps),
+            Ok(steps) => table.steps = by_step(&captured, &steps),
             Err(error) => table.notes.push(text(&format!("not by time: {error:#}"))),
         }
     }
@@ -163,42 +161,48 @@ fn shortest(of: &Read, rows: usize) -> String {
 }
 
 /// The rows and columns as the page has them.
-fn shown(page: &Page<'_>, spec: &Spec, collected: &Collected) -> Table {
-    let wanted = |column: &crate::render::Column| {
-        let name = column.name();
-        let named = |names: &[&str]| names.contains(&name) || names.contains(&column.header());
+fn shown(page: &Page<'_>, spec: &Spec, captured: &Captured) -> Table {
+    let wanted = |column: &Column| {
+        let named = |names: &[&str]| {
+            names.contains(&column.header())
+                || column.name().is_some_and(|name| names.contains(&name))
+        };
         (column.is_in_tables() && !named(spec.hide)) || named(spec.also)
     };
-    let all = 0..collected.columns.len();
-    let mut places: Vec<usize> = all.filter(|place| wanted(&collected.columns[*place])).collect();
+    let all = 0..captured.columns.len();
+    let mut places: Vec<usize> = all.filter(|place| wanted(&captured.columns[*place])).collect();
     if spec.tree && !places.is_empty() {
         // What is drawn as a tree, the command, is read first.
         places.rotate_right(1);
     }
-    let columns = places.iter().map(|place| &collected.columns[*place]);
+    let columns = places.iter().map(|place| &captured.columns[*place]);
     let mut table = Table {
         columns: columns.map(|column| (column.header().to_owned(), column.is_right())).collect(),
-        notes: collected.notes.iter().map(|note| text(note)).collect(),
+        notes: captured.notes.iter().map(|note| text(note)).collect(),
         ..Table::default()
     };
-    let depth = collected.place("depth").filter(|_| spec.tree);
+    let depth = captured.place("depth").filter(|_| spec.tree);
+    let start = page.source.window.span.start;
+    let printed = Output::to(Box::new(std::io::sink()), Format::Table, start);
     let mut bytes = 0;
-    for row in &collected.rows {
-        let cells: Vec<Cell> = places.iter().map(|place| cell(page, row, *place)).collect();
+    for row in &captured.rows {
+        let cell = |place: &usize| cell(page, &row[*place], || printed.cell(&row[*place]));
+        let cells: Vec<Cell> = places.iter().map(cell).collect();
         bytes += cells.iter().map(size).sum::<usize>() + 24;
         if bytes > MOST_BYTES {
             break;
         }
         table.rows.push(cells);
-        table.times.extend(time(page, spec.times, collected, row));
-        table.depths.extend(depth.and_then(|place| row.values[place].number()));
+        table.times.extend(time(page, spec.times, captured, row));
+        table.depths.extend(depth.and_then(|place| row[place].number()));
     }
     table
 }
 
-fn cell(page: &Page<'_>, row: &Row, place: usize) -> Cell {
-    let spelled = || text(&row.cells[place]);
-    match &row.values[place] {
+/// The value as the page has it; `shown` is how a table shows it.
+fn cell(page: &Page<'_>, value: &Value, shown: impl Fn() -> String) -> Cell {
+    let spelled = || text(&shown());
+    match value {
         Value::Null => Cell::Unknown,
         Value::Real(number) if number.is_finite() => Cell::Number(*number),
         Value::Int(number) if number.unsigned_abs() < 1 << 53 => Cell::Number(*number as f64),
@@ -233,8 +237,8 @@ fn size(cell: &Cell) -> usize {
 type When = (Option<i64>, Option<i64>);
 
 /// When what a row tells of was.
-fn time(page: &Page<'_>, times: Times, collected: &Collected, row: &Row) -> Option<When> {
-    let number = |name| collected.place(name).and_then(|place| row.values[place].number());
+fn time(page: &Page<'_>, times: Times, captured: &Captured, row: &[Value]) -> Option<When> {
+    let number = |name| captured.place(name).and_then(|place| row[place].number());
     let moment = |ts: i64| page.since_start(ts);
     match times {
         Times::None => None,
@@ -248,10 +252,10 @@ fn time(page: &Page<'_>, times: Times, collected: &Collected, row: &Row) -> Opti
 }
 
 /// The sums of the rows by step.
-fn by_step(collected: &Collected, steps: &syscalls::over_time::Steps) -> Vec<Vec<i64>> {
-    let Some(place) = collected.place("syscall") else { return Vec::new() };
-    let of_row = |row: &Row| -> Vec<i64> {
-        let Value::Text(name) = &row.values[place] else { return Vec::new() };
+fn by_step(captured: &Captured, steps: &syscalls::over_time::Steps) -> Vec<Vec<i64>> {
+    let Some(place) = captured.place("syscall") else { return Vec::new() };
+    let of_row = |row: &[Value]| -> Vec<i64> {
+        let Value::Text(name) = &row[place] else { return Vec::new() };
         let sums = steps.get(name).into_iter().flatten();
         let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         sums.flat_map(|(step, calls)| {
@@ -259,5 +263,5 @@ fn by_step(collected: &Collected, steps: &syscalls::over_time::Steps) -> Vec<Vec
         })
         .collect()
     };
-    collected.rows.iter().map(of_row).collect()
+    captured.rows.iter().map(|row| of_row(row)).collect()
 }

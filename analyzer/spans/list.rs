@@ -11,7 +11,7 @@ use crate::timeline;
 impl Question<'_> {
     /// Prints the report: all spans, or those that had not ended.
     pub(super) fn list(&self, output: &mut Output) -> anyhow::Result<()> {
-        let mut out = output.rows(vec![
+        let mut out = output.events(vec![
             Column::new("ts", "TIME").wide(12),
             Column::new("pid", "PID").right().wide(7),
             Column::new("tid", "TID").right().wide(7),

@@ -13,6 +13,8 @@ use super::{EndsArgs, end_values, ends, ip_version, time_column};
 use crate::cli::{Source, SourceArgs};
 use crate::codes;
 use crate::distribution::{Group, Report, Scale, Values};
+use crate::hosts::Reach;
+use crate::hosts::by::{Grouping, Nothing, host_or_one};
 use crate::processes::known;
 use crate::render::{Column, Output, Value};
 use crate::scope::{Scope, ScopeArgs};
@@ -52,6 +54,9 @@ pub struct ConnectsArgs {
     /// A histogram of the latencies in microseconds instead of the list
     #[arg(long)]
     pub hist: bool,
+    /// A histogram for each host
+    #[arg(long, requires = "hist", value_parser = host_or_one::<Nothing>())]
+    pub by: Option<Grouping<Nothing>>,
     /// The histogram in milliseconds
     #[arg(short, long, requires = "hist")]
     pub milliseconds: bool,
@@ -83,14 +88,13 @@ impl ConnectsArgs {
 ///
 /// # Errors
 /// If the table is damaged, or the output cannot be written.
-pub fn run(args: &ConnectsArgs) -> anyhow::Result<()> {
-    let source = Source::open(&args.source)?;
-    let scope = Scope::new(&args.scope, &source.recording)?;
+pub fn run(args: &ConnectsArgs, source: &Source) -> anyhow::Result<()> {
+    let scope = source.scope(&args.scope)?;
     scope.check(TableId::Tcpconnect)?;
     let mut output = source.begin(&[TableId::Tcpconnect])?;
     match args.hist {
-        true => histogram(args, &source, &scope, &mut output)?,
-        false => list(args, &source, &scope, &mut output)?,
+        true => histogram(args, source, &scope, &mut output)?,
+        false => list(args, source, &scope, &mut output)?,
     }
     output.finish()
 }
@@ -103,7 +107,7 @@ fn list(
     output: &mut Output,
 ) -> anyhow::Result<()> {
     let lport = Column::new("lport", "LPORT").right().wide(5);
-    let mut out = output.rows(vec![
+    let mut out = output.events(vec![
         time_column(args.time),
         Column::new("pid", "PID").right().wide(7),
         Column::new("comm", "COMM").wide(16),
@@ -159,6 +163,7 @@ fn histogram(
             values.add(latency);
         }
     })?;
+    let Some(values) = source.add_up(Reach::Everywhere, values) else { return Ok(()) };
     let scale = Scale::of_time(args.milliseconds);
     let report = Report::of_durations("latency", Vec::new(), scale);
     report.print(output, vec![Group { title: None, keys: Vec::new(), values }])

@@ -246,12 +246,11 @@ impl LivesArgs {
 ///
 /// # Errors
 /// If the table is damaged, or the output cannot be written.
-pub fn run(args: &LivesArgs) -> anyhow::Result<()> {
-    let source = Source::open(&args.source)?;
-    let scope = Scope::new(&args.scope, &source.recording)?;
+pub fn run(args: &LivesArgs, source: &Source) -> anyhow::Result<()> {
+    let scope = source.scope(&args.scope)?;
     scope.check(TableId::Tcpstate)?;
     let mut output = source.begin(&[TableId::Tcpstate])?;
-    let mut rows = output.rows(args.columns());
+    let mut rows = output.events_by("end", args.columns());
     let mut lives = Lives::default();
     // All time and everyone: a life in the window may begin before it, and become known to be of a
     // process only later.
@@ -259,11 +258,11 @@ pub fn run(args: &LivesArgs) -> anyhow::Result<()> {
     timeline::rows::<Tcpstate>(&source.recording, &ALL_TIME, &everyone, |batch, row| match lives
         .take(batch, row)
     {
-        Some(life) if args.admits(&life, &source, &scope) => print(&life, &mut rows),
+        Some(life) if args.admits(&life, source, &scope) => print(&life, &mut rows),
         Some(_) | None => Ok(()),
     })?;
     if args.open {
-        for life in lives.open().iter().filter(|life| args.admits(life, &source, &scope)) {
+        for life in lives.open().iter().filter(|life| args.admits(life, source, &scope)) {
             print(life, &mut rows)?;
         }
     }

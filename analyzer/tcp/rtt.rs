@@ -10,6 +10,8 @@ use lookback_schemas::TableId;
 use super::{EndsArgs, ends};
 use crate::cli::{Source, SourceArgs};
 use crate::distribution::{Group, Report, Scale, Values};
+use crate::hosts::Reach;
+use crate::hosts::by::{Grouping, host_or_one};
 use crate::processes::known;
 use crate::render::{Column, Value};
 use crate::scope::{Scope, ScopeArgs};
@@ -37,8 +39,8 @@ pub struct RttArgs {
     #[command(flatten)]
     pub min: MinArgs,
     /// A histogram for each of these
-    #[arg(long, value_enum)]
-    pub by: Option<By>,
+    #[arg(long, value_parser = host_or_one::<By>())]
+    pub by: Option<Grouping<By>>,
     /// Count in milliseconds instead of microseconds
     #[arg(short, long)]
     pub milliseconds: bool,
@@ -51,6 +53,13 @@ pub struct RttArgs {
     /// How many threads read.
     #[command(flatten)]
     pub threads: ThreadsArgs,
+}
+
+impl RttArgs {
+    /// What to sum up by, beside the host.
+    fn by(&self) -> Option<By> {
+        Grouping::one(self.by.as_ref())
+    }
 }
 
 /// What to group round trips by.
@@ -105,14 +114,18 @@ impl Rows {
 ///
 /// # Errors
 /// If the table is damaged, or the output cannot be written.
-pub fn run(args: &RttArgs) -> anyhow::Result<()> {
-    let source = Source::open(&args.source)?;
-    let scope = Scope::new(&args.scope, &source.recording)?;
+pub fn run(args: &RttArgs, source: &Source) -> anyhow::Result<()> {
+    let scope = source.scope(&args.scope)?;
     scope.check(TableId::Tcprtt)?;
-    let sums = sum(args, &source, &scope)?;
+    let sums = sum(args, source, &scope)?;
     let mut output = source.begin(&[TableId::Tcprtt])?;
+    let reach = match args.by() {
+        None | Some(By::Laddr | By::Raddr | By::Lport | By::Rport) => Reach::Everywhere,
+        Some(By::Process) => Reach::Boot,
+    };
+    let Some(sums) = source.add_up(reach, sums) else { return Ok(()) };
     let scale = Scale::of_time(args.milliseconds);
-    let report = Report::of_durations("srtt", keys(args.by), scale);
+    let report = Report::of_durations("srtt", keys(args.by()), scale);
     let report = Report { summary: args.summary, ..report };
     let group = |(key, trips)| describe(args, scale, &key, trips);
     report.print(&mut output, sums.sorted().into_iter().map(group).collect())?;
@@ -122,7 +135,7 @@ pub fn run(args: &RttArgs) -> anyhow::Result<()> {
 type Sums = Groups<Key, Named<Values>>;
 
 fn sum(args: &RttArgs, source: &Source, scope: &Scope) -> anyhow::Result<Sums> {
-    let named = args.by == Some(By::Process);
+    let named = args.by() == Some(By::Process);
     let without: &[&str] = if named { &[] } else { &["pid", "comm"] };
     let selection = Selection { source, scope, threads: args.threads, without };
     Ok(selection.sum(|sums: &mut Sums, rows: &Rows, row| {
@@ -132,7 +145,7 @@ fn sum(args: &RttArgs, source: &Source, scope: &Scope) -> anyhow::Result<Sums> {
         if !args.min.admits(srtt) || !args.ends.admits(ends!(rows, row)) {
             return;
         }
-        let trips = sums.of(rows.key(row, args.by));
+        let trips = sums.of(rows.key(row, args.by()));
         if named {
             // Whose thread the name is of is not recorded.
             trips.name.add(rows.ts.value(row), false, known!(rows.comm, row));
@@ -156,7 +169,7 @@ fn keys(by: Option<By>) -> Vec<Column> {
 fn describe(args: &RttArgs, scale: Scale, key: &Key, trips: Named<Values>) -> Group {
     let (name, mut values) = (trips.name.get().map(str::to_owned), trips.sum);
     let said = key.text();
-    let title = match args.by {
+    let title = match args.by() {
         None => args.average.then(|| "All Addresses = *******".to_owned()),
         Some(By::Laddr) => Some(format!("Local Address = {said}")),
         Some(By::Raddr) => Some(format!("Remote Address = {said}")),
@@ -169,7 +182,7 @@ fn describe(args: &RttArgs, scale: Scale, key: &Key, trips: Named<Values>) -> Gr
         Some(mean) if args.average => format!("{title} [AVG {}]", mean as i64 / scale.unit),
         Some(_) | None => title,
     });
-    let keys = match args.by {
+    let keys = match args.by() {
         None => Vec::new(),
         Some(By::Laddr | By::Raddr | By::Lport | By::Rport) => vec![key.value()],
         Some(By::Process) => vec![key.value(), Value::text(name.as_deref())],

@@ -12,7 +12,7 @@ use crate::cli::{Source, SourceArgs};
 use crate::codes;
 use crate::processes::known;
 use crate::render::{Column, Value};
-use crate::scope::{Scope, ScopeArgs};
+use crate::scope::ScopeArgs;
 use crate::timeline;
 use crate::window::MinArgs;
 
@@ -44,9 +44,8 @@ pub struct StatesArgs {
 ///
 /// # Errors
 /// If the table is damaged, or the output cannot be written.
-pub fn run(args: &StatesArgs) -> anyhow::Result<()> {
-    let source = Source::open(&args.source)?;
-    let scope = Scope::new(&args.scope, &source.recording)?;
+pub fn run(args: &StatesArgs, source: &Source) -> anyhow::Result<()> {
+    let scope = source.scope(&args.scope)?;
     scope.check(TableId::Tcpstate)?;
     let mut output = source.begin(&[TableId::Tcpstate])?;
     let mut columns = vec![
@@ -64,7 +63,7 @@ pub fn run(args: &StatesArgs) -> anyhow::Result<()> {
     ]);
     let data = ["family", "sent", "received", "retransmits", "tid", "uid"];
     columns.extend(data.map(Column::data));
-    let mut out = output.rows(columns);
+    let mut out = output.events(columns);
     let (recording, range) = (&source.recording, &source.window.range);
     timeline::rows::<Tcpstate>(recording, range, &scope, |rows, row| {
         let (in_old, ends) = (known!(rows.in_old, row), ends!(rows, row));

@@ -23,6 +23,7 @@ mod vm;
 
 use anyhow::{Context as _, Result, bail};
 use lookback_schemas::TableId;
+use lookback_schemas::suggest::did_you_mean;
 
 use crate::hooks::{Attach, Feed, Hook, Kind, Tracer};
 
@@ -105,7 +106,10 @@ pub struct Choice {
 fn find(name: &str) -> Result<&'static Tracer> {
     let names = || ALL.iter().map(|tracer| tracer.name).collect::<Vec<_>>().join(", ");
     let found = ALL.iter().find(|tracer| tracer.name == name);
-    found.copied().with_context(|| format!("unknown tracer `{name}`; there are: {}, all", names()))
+    found.copied().with_context(|| {
+        let hint = did_you_mean(name, ALL.iter().map(|tracer| tracer.name));
+        format!("unknown tracer `{name}`; there are: {}, all{hint}", names())
+    })
 }
 
 /// The tracers that `--list` shows: those of these names, or all, without those with a `-`.

@@ -12,6 +12,8 @@
 //!   [`repair`] finishes those of a killed recorder for other programs; [`redact`] replaces what tells
 //!   of people; [`private`] makes files that only their owner reads, and [`regular`] opens those that
 //!   somebody else has made.
+//! - [`condition`] and `suggest` are what the command lines of both programs share: conditions on columns,
+//!   and what somebody meant who misspelt a name.
 //! - `symbols` (feature of that name) names the frames of stacks.
 //!
 //! Without the feature `store` only the definitions are left, without Arrow and Parquet: that is
@@ -21,6 +23,9 @@
 pub mod wire;
 #[macro_use]
 pub mod definition;
+pub mod condition;
+#[cfg(feature = "store")]
+pub mod suggest;
 pub mod tables;
 pub mod unwind;
 

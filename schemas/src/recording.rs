@@ -17,7 +17,7 @@ use crate::tables::Frame;
 use crate::{Error, Table, TableId, regular};
 
 /// A recording that was opened.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Recording {
     directory: PathBuf,
     manifest: Manifest,

@@ -7,6 +7,8 @@ mod all_tracers;
 mod alloc;
 mod capabilities;
 mod custom;
+#[cfg(feature = "analyze")]
+mod diff;
 mod ending;
 mod faults;
 mod files;

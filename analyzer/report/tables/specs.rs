@@ -3,7 +3,7 @@
 use lookback_schemas::TableId;
 
 use super::{Ask, Page, ask};
-use crate::render::{Collected, Keep};
+use crate::render::{Captured, Keep};
 use crate::{
     commands, gc, info, irqs, memleak, offcpu, opens, processes, runqlat, signals, spans, syscalls,
     tcp, unlinks,
@@ -43,7 +43,7 @@ pub(super) struct Spec {
     pub slowest_of: Option<&'static str>,
     /// Whether it is left out where it has no rows.
     pub omit_if_empty: bool,
-    pub ask: fn(&Page<'_>, &Ask<'_>) -> anyhow::Result<Collected>,
+    pub ask: fn(&Page<'_>, &Ask<'_>) -> anyhow::Result<Captured>,
 }
 
 const FIRST: Keep = Keep { rows: 2_000, largest: None };
@@ -58,7 +58,7 @@ const fn spec(
     (id, title, what): (&'static str, &'static str, &'static str),
     tables: &'static [TableId],
     (command, words): (&'static str, &'static [&'static str]),
-    ask: fn(&Page<'_>, &Ask<'_>) -> anyhow::Result<Collected>,
+    ask: fn(&Page<'_>, &Ask<'_>) -> anyhow::Result<Captured>,
 ) -> Spec {
     Spec {
         id,
