@@ -23,6 +23,7 @@ ENGINES = $${CARGO_TARGET_DIR:-target}/engines
 help:
 	@echo 'make demo           build, record a small workload, show the reports, draw flamegraph.svg'
 	@echo 'make test           run every test'
+	@echo 'make page-test      look at the pages of analyze report in Chromium'
 	@echo 'make test-kernels   run the tests that record under five kernels, in virtual machines'
 	@echo 'make test-faults    run the tests of faults at their full counts (docs/reliability.md)'
 	@echo 'make engines-test   compare other engines that read recordings with our reports; Spark takes minutes'
@@ -105,6 +106,19 @@ test: packages vm-packages traced-packages python-packages engine-packages trace
 	@echo '--- each feature alone'
 	cargo check --no-default-features --features record
 	$(MAKE) check-analyzer-alone
+
+# The pages of `analyze report`, of the fixtures and of ten million samples, in a headless Chromium. Without root
+# there are no samples, and it says so.
+PAGES := $(or $(CARGO_TARGET_DIR),target)/page-test
+.PHONY: page-test
+page-test: packages
+	@missing=(); command -v chromium > /dev/null || missing+=(chromium); \
+	command -v python3 > /dev/null || missing+=(python3); tests/install "$${missing[@]}"
+	cargo build --bin analyze
+	mkdir -p $(PAGES)
+	cargo bench --profile dev --bench draw -- --seconds 5 --repeat 1 --page $(PAGES)/many.html \
+	    || { rm -f $(PAGES)/many.html; [[ $$(id -u) != 0 ]]; }
+	tests/page/check $(or $(CARGO_TARGET_DIR),target)/debug/analyze $(PAGES)
 
 # The live tests under every kernel that the rig has; `make test` tries one.
 .PHONY: test-kernels

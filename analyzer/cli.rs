@@ -23,8 +23,8 @@ use crate::tally::Sum;
 use crate::window::{Span, Window, WindowArgs};
 use crate::{
     bundle, cat, check, commands, diff, export, flamegraph, gc, histogram, info, irqs, lsm, manual,
-    memleak, offcpu, opens, probes, processes, redact, repair, runqlat, signals, spans, symbolize,
-    syscalls, tcp, unlinks, views,
+    memleak, offcpu, opens, probes, processes, redact, repair, report, runqlat, signals, spans,
+    symbolize, syscalls, tcp, unlinks, views,
 };
 
 /// Answer questions from a recording: on any machine, without privileges
@@ -101,6 +101,9 @@ pub enum Command {
     /// A flame graph of what ran on the CPUs, of what waited, of who allocated memory, or came by a probe
     #[command(after_help = flamegraph::EXAMPLE)]
     Flamegraph(flamegraph::FlamegraphArgs),
+    /// One page for the person on call: everything that was recorded, on one clock
+    #[command(after_help = report::EXAMPLE)]
+    Report(report::ReportArgs),
     /// How the values of a column are distributed, as a log2 or linear histogram
     #[command(after_help = histogram::EXAMPLE)]
     Histogram(histogram::HistogramArgs),
@@ -391,6 +394,8 @@ impl Command {
                 let source = flamegraph::into_a_file(args);
                 reports(&source, false, |source| flamegraph::run(args, source))?;
             }
+            // One page of one recording: its clock is that of all on it.
+            Command::Report(args) => report::run(args)?,
             Command::Histogram(args) => {
                 let by_host = split_host(args.by.as_deref()).0;
                 reports(&args.words.source()?, by_host, |source| histogram::run(args, source))?;

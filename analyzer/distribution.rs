@@ -285,17 +285,18 @@ impl Scale {
 
 /// One row of a histogram: the first and the last value in it, in units, and how many there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Bucket {
-    low: i64,
-    high: i64,
-    count: u64,
+pub(crate) struct Bucket {
+    pub(crate) low: i64,
+    pub(crate) high: i64,
+    pub(crate) count: u64,
 }
 
 /// More linear rows than this nobody can read; and hostile values could ask for 2⁶³.
 const MOST_ROWS: i128 = 10_000;
 
 impl Scale {
-    fn buckets(self, values: &Values) -> anyhow::Result<Vec<Bucket>> {
+    /// The rows, in order and without gaps, from the first that is asked for to the last with a value.
+    pub(crate) fn buckets(self, values: &Values) -> anyhow::Result<Vec<Bucket>> {
         match self.linear {
             None => Ok(self.by_power(values)),
             Some(step) => self.by_step(values, step),

@@ -19,6 +19,7 @@ pub(crate) mod folding;
 mod memory;
 pub(crate) mod names;
 mod offcpu;
+pub(crate) mod over_time;
 mod probe;
 #[cfg(test)]
 mod tests;

@@ -15,7 +15,7 @@ use crate::made::{
 };
 
 /// Every command, with the options that read differently.
-const COMMANDS: [&[&str]; 64] = [
+const COMMANDS: [&[&str]; 65] = [
     &["info"],
     &["check"],
     &["processes"],
@@ -76,6 +76,7 @@ const COMMANDS: [&[&str]; 64] = [
     &["flamegraph", "--weight", "outstanding", "--folded"],
     &["flamegraph", "--weight", "offcpu", "--waker", "--folded"],
     &["flamegraph"],
+    &["report"],
     &["flamegraph", "--folded", "--pid", "10", "--follow"],
     &["histogram", "exit", "duration", "--by", "comm"],
     &["cat", "exec"],

@@ -102,7 +102,7 @@ fn sizes(source: &Source, losses: &[Missing]) -> Vec<Size> {
 }
 
 /// The lines above the tables: what they are about, and what to say.
-fn facts(source: &Source, manifest: &Manifest) -> Vec<(&'static str, String)> {
+pub(crate) fn facts(source: &Source, manifest: &Manifest) -> Vec<(&'static str, String)> {
     let host = &manifest.host;
     let mut facts = vec![
         ("recording", source.recording.directory().display().to_string()),

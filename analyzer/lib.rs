@@ -8,6 +8,7 @@
 //! - [`processes`], [`signals`], [`syscalls`], [`opens`], [`unlinks`], [`runqlat`], [`offcpu`], [`irqs`], [`tcp`],
 //!   [`lsm`], [`gc`], [`commands`], [`probes`], [`spans`], [`memleak`], [`flamegraph`] and
 //!   [`histogram`] answer questions;
+//! - [`report`] puts what they answer on one page;
 //! - [`diff`] compares two recordings, by any of these;
 //! - [`cat`] prints the rows of any table;
 //! - [`views`] prints SQL with which other programs read recordings;
@@ -61,6 +62,7 @@ pub mod redact;
 pub mod render;
 pub mod repair;
 pub mod replay;
+pub mod report;
 pub mod runqlat;
 pub mod scope;
 pub mod signals;

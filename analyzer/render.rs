@@ -26,7 +26,7 @@ use lookback_schemas::lines::text::{join, steers};
 use lookback_schemas::lines::value::Spelling;
 use pager::Pager;
 
-pub use captured::{Capture, Captured};
+pub use captured::{Capture, Captured, Keep};
 pub use lookback_schemas::lines::role::Role;
 pub use lookback_schemas::lines::text::{
     duration, escaped, moment, real, short_moment, size, spoken, thousands, utc,
@@ -199,7 +199,7 @@ impl Output {
         self.format
     }
 
-    /// Whether the report is kept to be compared with another.
+    /// Whether the report is kept instead of printed.
     #[must_use]
     pub fn is_compared(&self) -> bool {
         self.capture.is_some()
@@ -336,6 +336,11 @@ impl Output {
         self.sink.flush().map_err(anyhow::Error::from)
     }
 
+    /// The value as a table shows it, safe to print.
+    pub(crate) fn cell(&self, value: &Value) -> String {
+        self.spelling.cell(value)
+    }
+
     /// The moment as a table shows it: RFC 3339 with `digits` of a second.
     #[must_use]
     pub fn moment(&self, ns: i64, digits: u8) -> String {
@@ -413,7 +418,7 @@ impl Rows<'_> {
             return part.row(values);
         }
         if let Some(capture) = &self.output.capture {
-            capture.lock().rows.push(values.to_vec());
+            capture.row(values);
             return Ok(());
         }
         match self.output.format {

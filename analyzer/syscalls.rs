@@ -6,6 +6,8 @@
 //! 32-bit programs on a 64-bit kernel use the numbers of yet another architecture; their calls have
 //! no names here and print as `compat:5`.
 
+pub(crate) mod over_time;
+
 use std::borrow::Cow;
 use std::fmt::Write as _;
 

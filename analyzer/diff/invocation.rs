@@ -258,6 +258,7 @@ fn asked(command: &mut Command) -> Option<Asked<'_>> {
         | Command::Export(_)
         | Command::Views(_)
         | Command::Manual { .. }
+        | Command::Report(_)
         | Command::Repair(_)
         | Command::Redact(_)
         | Command::Symbolize(_)

@@ -133,7 +133,7 @@ impl Layout {
                 continue;
             }
             let values = reports.iter().flat_map(|report| {
-                let place = place(report, name);
+                let place = report.place(name);
                 report.rows.iter().filter_map(move |row| place.map(|place| &row[place]))
             });
             let known: Vec<&Value> = values.filter(|value| **value != Value::Null).collect();
@@ -172,10 +172,10 @@ impl Layout {
         let keys: Vec<Option<usize>> = self
             .keys
             .iter()
-            .map(|key| key.data_name().and_then(|name| place(report, name)))
+            .map(|key| key.data_name().and_then(|name| report.place(name)))
             .collect();
         let measures: Vec<Option<usize>> =
-            self.measures.iter().map(|measure| place(report, measure.name)).collect();
+            self.measures.iter().map(|measure| report.place(measure.name)).collect();
         let count = self.measures.iter().position(|measure| measure.role == Role::Count);
         let mut sums: BTreeMap<Vec<String>, (Vec<Value>, Vec<Joined>)> = BTreeMap::new();
         for row in &report.rows {
@@ -204,10 +204,6 @@ impl Layout {
         };
         sums.into_iter().map(row).collect()
     }
-}
-
-fn place(report: &Captured, name: &str) -> Option<usize> {
-    report.columns.iter().position(|column| column.data_name() == Some(name))
 }
 
 /// The numbers that one measure has in rows with the same key.

@@ -9,18 +9,24 @@ use lookback_schemas::{Error, TableId, cell};
 
 use super::WeightArgs;
 use super::folding::{Key, Sum, Sums, kernel_threads};
+use crate::bins::Bins;
 use crate::cli::Source;
 use crate::processes::known;
 use crate::scope::Scope;
 
 impl Sums {
     /// Adds the samples of a batch. `user_threads` tells by pid which ought to have a user stack
-    /// where stacks are known to be missing.
+    /// where stacks are known to be missing. With `steps` those of each step stay apart.
     fn add(
         &mut self,
         batch: &RecordBatch,
         kernel_threads: Option<&HashSet<i32>>,
+        steps: Option<&Bins>,
     ) -> Result<(), String> {
+        let steps = match steps {
+            Some(steps) => Some((steps, cell::column::<i64>(batch, "ts")?)),
+            None => None,
+        };
         let comm = cell::column::<Option<String>>(batch, "comm")?;
         let user = cell::column::<Option<i64>>(batch, "user_stack")?;
         let kernel = cell::column::<Option<i64>>(batch, "kernel_stack")?;
@@ -44,6 +50,7 @@ impl Sums {
                 kernel: known!(kernel, row),
                 unreadable,
                 behind: [None; 2],
+                step: steps.as_ref().map_or(0, |(steps, ts)| steps.of(ts.value(row)) as u32),
             };
             let sum = Sum { weight: period.value(row).max(0), samples: 1 };
             match &mut last {
@@ -62,10 +69,16 @@ impl Sums {
     }
 }
 
-/// The samples summed up by stack.
-pub(super) fn sums(args: &WeightArgs, source: &Source, scope: &Scope) -> anyhow::Result<Sums> {
+/// The samples summed up by stack, and by step of time if there are `steps`.
+pub(super) fn sums(
+    args: &WeightArgs,
+    source: &Source,
+    scope: &Scope,
+    steps: Option<&Bins>,
+) -> anyhow::Result<Sums> {
     let kernel_threads = kernel_threads(source, TableId::Sample)?;
     let mut columns = vec!["comm", "user_stack", "kernel_stack", "period", "pid"];
+    columns.extend(steps.map(|_| "ts"));
     columns.extend(scope.columns(TableId::Sample));
     let threads = args.threads.count();
     let sums =
@@ -73,7 +86,7 @@ pub(super) fn sums(args: &WeightArgs, source: &Source, scope: &Scope) -> anyhow:
             threads,
             |sums: &mut Sums, path, batch| {
                 let batch = scope.filter(TableId::Sample, path, batch)?;
-                sums.add(&batch, kernel_threads.as_ref()).map_err(Error::damaged(path))
+                sums.add(&batch, kernel_threads.as_ref(), steps).map_err(Error::damaged(path))
             },
             Sums::merge,
         )?;

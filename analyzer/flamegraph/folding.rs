@@ -73,6 +73,8 @@ pub(crate) struct Key {
     pub unreadable: bool,
     /// What stands behind the stacks, innermost: places among [`Sums::names`].
     pub behind: [Option<u32>; 2],
+    /// In which step of time; 0 where time is not cut into any.
+    pub step: u32,
 }
 
 /// Samples summed up.
@@ -135,14 +137,27 @@ impl Sums {
     }
 }
 
-/// Gives the stacks their names.
+/// Gives the stacks their names, and adds up those of the same names.
 pub(crate) fn fold_sums(
     args: &FrameArgs,
     recording: &Recording,
     sums: &Sums,
 ) -> anyhow::Result<Folded> {
+    let mut folded = Folded::new();
+    each_stack(args, recording, sums, |frames, _, sum| {
+        folded.entry(frames.join(";")).or_default().add(sum);
+    })?;
+    Ok(folded)
+}
+
+/// Calls `visit` with the names of each stack, in no order; the same stack may come again.
+pub(super) fn each_stack(
+    args: &FrameArgs,
+    recording: &Recording,
+    sums: &Sums,
+    mut visit: impl FnMut(&[String], &Key, Sum),
+) -> anyhow::Result<()> {
     let names = Names::read(recording, &sums.stacks(), &args.labels)?;
-    let mut folded: BTreeMap<String, Sum> = BTreeMap::new();
     let mut stacks: HashMap<(i64, bool), Vec<String>> = HashMap::default();
     for (key, sum) in &sums.sums {
         if sum.weight == 0 {
@@ -173,9 +188,9 @@ pub(crate) fn fold_sums(
         if args.reverse {
             frames.reverse();
         }
-        folded.entry(frames.join(";")).or_default().add(*sum);
+        visit(&frames, key, *sum);
     }
-    Ok(folded)
+    Ok(())
 }
 
 /// The processes that need no user stack, if stacks of the table are known to be missing: only then does a

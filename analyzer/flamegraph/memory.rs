@@ -70,7 +70,7 @@ pub(super) fn sums(args: &WeightArgs, source: &Source, scope: &Scope) -> anyhow:
             .and_then(|lifetime| lifetime.image_at(look_at).comm.as_deref());
         let comm = sums.place(name.unwrap_or("[unknown]"));
         let user = Some(stack);
-        let key = Key { comm, user, kernel: None, unreadable: false, behind: [None; 2] };
+        let key = Key { comm, user, kernel: None, unreadable: false, behind: [None; 2], step: 0 };
         sums.sums.entry(key).or_default().add(sum);
     }
     Ok(sums)

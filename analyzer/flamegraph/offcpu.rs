@@ -20,6 +20,7 @@ use lookback_schemas::{Error, TableId};
 
 use super::folding::{Key, Sum, Sums, kernel_threads};
 use super::{WeightArgs, cpu};
+use crate::bins::Bins;
 use crate::cli::Source;
 use crate::losses::unrecorded;
 use crate::offcpu::wait::{Rows, Wait};
@@ -50,6 +51,8 @@ struct Reader<'a> {
     wakers: bool,
     /// Those that need no user stack, where stacks are known to be missing.
     kernel_threads: Option<&'a HashSet<i32>>,
+    /// Into which steps time is cut, if it is.
+    steps: Option<&'a Bins>,
 }
 
 impl Reader<'_> {
@@ -58,24 +61,23 @@ impl Reader<'_> {
         let end = length.map_or(self.end.max(start), |length| start.saturating_add(length.max(0)));
         let woken = end.saturating_sub(wait.runnable.unwrap_or(0).max(0)).max(start);
         let (slept, ran) = (self.within(start..woken), self.within(woken..end));
-        waits.open += u64::from(length.is_none() && slept > 0);
-        if slept > 0 {
-            let waker = if self.wakers { wait.waker() } else { None };
-            self.add_part(&mut waits.sums, wait, &Part { weight: slept, why: reason(wait), waker });
-        }
-        if ran > 0 {
-            let part = Part { weight: ran, why: WAITS_FOR_CPU, waker: None };
-            self.add_part(&mut waits.sums, wait, &part);
-        }
+        waits.open += u64::from(length.is_none() && slept.end > slept.start);
+        let waker = if self.wakers { wait.waker() } else { None };
+        self.add_part(&mut waits.sums, wait, &Part { when: slept, why: reason(wait), waker });
+        let part = Part { when: ran, why: WAITS_FOR_CPU, waker: None };
+        self.add_part(&mut waits.sums, wait, &part);
     }
 
-    /// How much of a stretch of time lies in the window.
-    fn within(&self, stretch: Range<i64>) -> i64 {
+    /// What of a stretch of time lies in the window; its end is not before its start.
+    fn within(&self, stretch: Range<i64>) -> Range<i64> {
         let (start, end) = (stretch.start.max(self.window.start), stretch.end.min(self.window.end));
-        end.saturating_sub(start).max(0)
+        start..end.max(start)
     }
 
     fn add_part(&self, sums: &mut Sums, wait: &Wait<'_>, part: &Part<'_>) {
+        if part.when.is_empty() {
+            return;
+        }
         let user = wait.user_stack;
         let expected = |threads: &HashSet<i32>| !threads.contains(&wait.pid);
         let waker = part.waker.as_ref().map(|waker| sums.place(&format!("woken by {waker}")));
@@ -85,15 +87,27 @@ impl Reader<'_> {
             kernel: wait.kernel_stack,
             unreadable: user.is_none() && self.kernel_threads.is_some_and(expected),
             behind: [Some(sums.place(part.why)), waker],
+            step: 0,
         };
-        sums.sums.entry(key).or_default().add(Sum { weight: part.weight, samples: 1 });
+        let mut add = |step: usize, weight: i64| {
+            let key = Key { step: step as u32, ..key };
+            sums.sums.entry(key).or_default().add(Sum { weight, samples: 1 });
+        };
+        let Some(steps) = self.steps else {
+            return add(0, part.when.end.saturating_sub(part.when.start));
+        };
+        for step in steps.of(part.when.start)..=steps.of(part.when.end.saturating_sub(1)) {
+            let (start, end) = steps.range(step);
+            let (start, end) = (start.max(part.when.start), end.min(part.when.end));
+            add(step, end.saturating_sub(start).max(0));
+        }
     }
 }
 
 /// A part of a wait.
 struct Part<'a> {
-    /// Its length within the window.
-    weight: i64,
+    /// When it was, within the window.
+    when: Range<i64>,
     why: &'static str,
     waker: Option<Cow<'a, str>>,
 }
@@ -121,7 +135,7 @@ pub(super) fn sums(args: &WeightArgs, source: &Source, scope: &Scope) -> anyhow:
     if let Some(why) = unrecorded(&source.recording, TableId::Offcpu, how)? {
         eprintln!("analyze: note: {why}");
     }
-    waits(args, source, scope)
+    Ok(said(waits(args, source, scope, None)?))
 }
 
 /// The same with those of samples.
@@ -134,8 +148,8 @@ pub(super) fn wall(args: &WeightArgs, source: &Source, scope: &Scope) -> anyhow:
              and cannot be added to it; --weight offcpu and --weight cpu draw the two parts"
         );
     }
-    let mut all = cpu::sums(args, source, scope)?.behind(ON_CPU);
-    all.merge(waits(args, source, scope)?);
+    let mut all = cpu::sums(args, source, scope, None)?.behind(ON_CPU);
+    all.merge(said(waits(args, source, scope, None)?));
     Ok(all)
 }
 
@@ -147,7 +161,19 @@ fn needs(source: &Source, table: TableId, how: (&str, &str)) -> anyhow::Result<(
     }
 }
 
-fn waits(args: &WeightArgs, source: &Source, scope: &Scope) -> anyhow::Result<Sums> {
+/// The sums; what there is to know about them is said on the standard error.
+fn said((sums, notes): (Sums, Vec<String>)) -> Sums {
+    notes.iter().for_each(|note| eprintln!("analyze: note: {note}"));
+    sums
+}
+
+/// The waits summed up by stack, and by step of time if there are `steps`; and what a reader must know.
+pub(super) fn waits(
+    args: &WeightArgs,
+    source: &Source,
+    scope: &Scope,
+    steps: Option<&Bins>,
+) -> anyhow::Result<(Sums, Vec<String>)> {
     let recording = &source.recording;
     let kernel_threads = kernel_threads(source, TableId::Offcpu)?;
     let window = source.window.range.clone();
@@ -158,6 +184,7 @@ fn waits(args: &WeightArgs, source: &Source, scope: &Scope) -> anyhow::Result<Su
         end: source.window.span.end,
         wakers: args.waker,
         kernel_threads: kernel_threads.as_ref(),
+        steps,
     };
     let mut columns = Rows::COLUMNS.to_vec();
     columns.retain(|column| *column != "syscall");
@@ -175,17 +202,16 @@ fn waits(args: &WeightArgs, source: &Source, scope: &Scope) -> anyhow::Result<Su
             waits.open += more.open;
         },
     )?;
+    let mut notes = Vec::new();
     if waits.open > 0 {
         let open = thousands(waits.open);
-        eprintln!(
-            "analyze: note: {open} waits had not ended with the recording, and count until then"
-        );
+        notes.push(format!("{open} waits had not ended with the recording, and count until then"));
     }
     let shortest = recording.manifest().filters.min_latency;
     if shortest > 0 {
-        eprintln!("analyze: note: waits under {} were not recorded", duration(shortest));
+        notes.push(format!("waits under {} were not recorded", duration(shortest)));
     }
-    Ok(waits.sums)
+    Ok((waits.sums, notes))
 }
 
 #[cfg(test)]

@@ -47,7 +47,7 @@ impl Hits {
         }
         let sums = &mut self.with_stacks;
         let comm = sums.place(known!(rows.comm, row).unwrap_or("[unknown]"));
-        let key = Key { comm, user, kernel, unreadable: false, behind: [None; 2] };
+        let key = Key { comm, user, kernel, unreadable: false, behind: [None; 2], step: 0 };
         sums.sums.entry(key).or_default().add(Sum { weight: 1, samples: 1 });
     }
 }

@@ -58,7 +58,7 @@ impl WeightArgs {
             self.weight.tables().iter().try_for_each(|table| scope.check(*table))?;
         }
         match self.weight {
-            Weight::Cpu => cpu::sums(self, source, scope),
+            Weight::Cpu => cpu::sums(self, source, scope, None),
             Weight::Offcpu => offcpu::sums(self, source, scope),
             Weight::Wall => offcpu::wall(self, source, scope),
             Weight::Probe => probe::sums(self, source, scope),

@@ -3,13 +3,14 @@
 //!
 //! Debian's Python is sampled for some seconds. Those samples are then written again and again, each time a
 //! little later, into a recording of as many rows as are wanted, with the stacks, frames and names of the
-//! first: that of a steady program. What such a sample takes on the disk is told too.
+//! first: that of a steady program. What such a sample takes on the disk is told too. With `--page` the page of
+//! `analyze report` on it is kept, for `make page-test`.
 
 mod analyzing;
 mod sampled;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
@@ -28,7 +29,11 @@ usage: cargo bench --bench draw [-- OPTION...]
   --samples N    [10000000]
   --seconds N    for which samples are taken [20]
   --threads N    that draw [2]
-  --repeat N     how often; the median counts [5]";
+  --repeat N     how often; the median counts [5]
+  --page FILE    where the page is left [nowhere]";
+
+/// A page has at most so many bytes.
+const LARGEST_PAGE: u64 = 3 << 20;
 
 const WITH_STACKS: [&str; 4] = ["sample", "stack", "frame", "symbol"];
 
@@ -37,11 +42,13 @@ struct Options {
     seconds: u64,
     threads: u64,
     repeat: u64,
+    page: Option<PathBuf>,
 }
 
 impl Options {
     fn parse() -> Result<Options> {
-        let mut options = Options { samples: 10_000_000, seconds: 20, threads: 2, repeat: 5 };
+        let mut options =
+            Options { samples: 10_000_000, seconds: 20, threads: 2, repeat: 5, page: None };
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
             let place = match word.as_str() {
@@ -50,6 +57,10 @@ impl Options {
                 "--threads" => &mut options.threads,
                 "--repeat" => &mut options.repeat,
                 "--bench" => continue, // cargo's own
+                "--page" => {
+                    options.page = Some(words.next().context("--page needs a file")?.into());
+                    continue;
+                }
                 _ => bail!("{HELP}"),
             };
             let number = words.next().and_then(|number| number.parse().ok());
@@ -143,6 +154,8 @@ fn main() -> Result<()> {
     let null = ["-o", "/dev/null"];
     let draw = |arguments: &[&'static str]| [&["flamegraph"], arguments].concat();
     let export = |format| [&["export", "--format", format], &null[..]].concat();
+    let page = options.page.clone().unwrap_or_else(|| folder.path().join("page.html"));
+    let page_file = page.to_string_lossy();
     for (name, arguments) in [
         ("SVG", draw(&null)),
         ("folded", draw(&["--folded"])),
@@ -151,6 +164,7 @@ fn main() -> Result<()> {
         ("perfetto", export("perfetto")),
         ("chrome", export("chrome")),
         ("firefox", export("firefox")),
+        ("page", vec!["report", "-o", &page_file]),
     ] {
         let mut took = Vec::new();
         for _ in 0..options.repeat {
@@ -163,5 +177,8 @@ fn main() -> Result<()> {
         let memory = median.memory / f64::from(1 << 20);
         println!("{name:<11} {:>8.2} {:>8.2} {memory:>8.0}", median.wall, median.cpu);
     }
+    let bytes = fs::metadata(&page)?.len();
+    println!("the page has {bytes} bytes");
+    ensure!(bytes <= LARGEST_PAGE, "that is more than {LARGEST_PAGE}");
     Ok(())
 }

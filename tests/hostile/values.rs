@@ -197,6 +197,27 @@ fn what_is_written_is_only_text_to_whoever_shows_it() {
 }
 
 #[test]
+fn pages_hold_hostile_texts_as_data() {
+    let directory = everything_hostile();
+    let mut hostile_texts = 0;
+    for recording in ["demo", "heap", "offcpu", "probes", "tracers"] {
+        let ended = analyze(directory.path(), &["report", &format!("{recording}.lookback")]);
+        assert_eq!(ended.status.code(), Some(0), "{recording}: {}", ended.stderr);
+        let page = &ended.stdout;
+        let ends = page.matches("</script").count();
+        assert_eq!(ends, 2, "{recording}: those of the data and of the scripts");
+        assert!(!page.chars().any(steers), "{recording}");
+        let (_, rest) = page.split_once("id=\"data\">").unwrap();
+        let (data, _) = rest.split_once("</script>").unwrap();
+        assert!(!data.contains(['<', '>', '&']), "{recording}");
+        let parsed: serde_json::Value = serde_json::from_str(data).unwrap();
+        assert!(parsed["tables"].as_array().is_some_and(|tables| !tables.is_empty()));
+        hostile_texts += data.matches("\\u003cimg src=x onerror").count();
+    }
+    assert!(hostile_texts > 0);
+}
+
+#[test]
 fn the_texts_are_all_there_in_json() {
     let directory = everything_hostile();
     let asked = ["cat", "demo.lookback", "exec", "--format", "json"];

@@ -71,6 +71,30 @@ impl Value {
         }
     }
 
+    /// The number that it is, as the data formats have it.
+    #[must_use]
+    pub fn number(&self) -> Option<i64> {
+        match self {
+            Value::Int(number)
+            | Value::Duration(number)
+            | Value::Seconds(number)
+            | Value::Millis(number)
+            | Value::Micros(number)
+            | Value::Time(number)
+            | Value::Clock(number)
+            | Value::Bytes(number)
+            | Value::Kibibytes(number)
+            | Value::Hex(number)
+            | Value::Named(number, _) => Some(*number),
+            Value::Null
+            | Value::Real(_)
+            | Value::Text(_)
+            | Value::Texts(_)
+            | Value::Ints(_)
+            | Value::Flag(_) => None,
+        }
+    }
+
     /// The number, or unknown.
     #[must_use]
     pub fn int<N: Into<i64>>(number: Option<N>) -> Value {
