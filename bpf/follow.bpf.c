@@ -40,8 +40,8 @@ int BPF_PROG(follow_exec, struct task_struct *task)
 }
 
 /*
- * The task is gone for good, and its pid not yet given to another: both happen after the same grace
- * period (release_task). Earlier its last events, such as the SIGCHLD of its end, would be missed.
+ * The task is gone for good. Earlier its last events, such as the SIGCHLD of its end, would be missed. Its
+ * pid is free since before the grace period that this waited for (free_pid), but pids are given out in turn.
  */
 SEC("raw_tp/sched_process_free")
 int BPF_PROG(follow_free, struct task_struct *task)

@@ -160,7 +160,7 @@ pub enum Action {
         recording: PathBuf,
     },
     /// Write man pages, and completions for bash, zsh and fish
-    #[command(hide = true)]
+    #[command(hide = true, after_help = "Example:\n  record manual target/manual")]
     Manual {
         /// Where to
         #[arg(value_name = "DIR")]

@@ -10,7 +10,7 @@ use lookback_schemas::tables::{Exit, Fork, Open};
 
 use super::{assert_clean, assert_gapless, numbers};
 use crate::live::alone;
-use crate::recording::Record;
+use crate::recording::{Record, known};
 use crate::running::limit;
 use crate::workload::fact;
 
@@ -110,12 +110,17 @@ fn a_long_recording_takes_no_more_than_a_short_one() {
     let numbers = numbers(&recorded.recording);
     assert_gapless(10_000_000, &numbers);
     assert_eq!(numbers.len(), rounds);
-    assert_eq!(recorded.table::<Fork>().rows(), tens);
+    let forks = recorded.table::<Fork>();
+    let row = |row| (forks.pid.value(row), forks.ppid.value(row), known(&forks.comm, row));
+    let load = i32::try_from(did.int("pid")).unwrap();
+    let strange: Vec<_> =
+        (0..forks.rows()).map(row).filter(|(_, parent, _)| *parent != load).collect();
+    assert!(strange.is_empty(), "forks that are not the load's: {strange:?}");
+    assert_eq!(forks.rows(), tens);
     assert_eq!(recorded.table::<Exit>().rows(), tens + 1);
     let opens = recorded.table::<Open>();
     let missing = (0..opens.rows()).filter(|row| {
-        crate::recording::known(&opens.path, *row)
-            .is_some_and(|path| path.starts_with("/lookback-has-no-such-file/"))
+        known(&opens.path, *row).is_some_and(|path| path.starts_with("/lookback-has-no-such-file/"))
     });
     assert_eq!(missing.count(), rounds);
     let connects = recorded.recording.manifest().totals[TableId::Tcpconnect.name()];
