@@ -23,10 +23,10 @@ ENGINES = $${CARGO_TARGET_DIR:-target}/engines
 help:
 	@echo 'make demo           build, record a small workload, show the reports, draw flamegraph.svg'
 	@echo 'make test           run every test'
-	@echo 'make page-test      look at the pages of analyze report in Chromium'
+	@echo 'make test-page      look at the pages of analyze report in Chromium'
 	@echo 'make test-kernels   run the tests that record under five kernels, in virtual machines'
 	@echo 'make test-faults    run the tests of faults at their full counts (docs/reliability.md)'
-	@echo 'make engines-test   compare other engines that read recordings with our reports; Spark takes minutes'
+	@echo 'make test-engines   compare other engines that read recordings with our reports; Spark takes minutes'
 	@echo 'make test-exports   run the tests of exports with Perfetto, Arrow and Speedscope themselves'
 	@echo 'make soak           record a steady load for SOAK_SECONDS (an hour)'
 	@echo 'make fuzz           try made-up files for FUZZ_SECONDS each (5 min); needs cargo-fuzz and nightly'
@@ -109,9 +109,9 @@ test: packages vm-packages traced-packages python-packages engine-packages trace
 
 # The pages of `analyze report`, of the fixtures and of ten million samples, in a headless Chromium. Without root
 # there are no samples, and it says so.
-PAGES := $(or $(CARGO_TARGET_DIR),target)/page-test
-.PHONY: page-test
-page-test: packages
+PAGES := $(or $(CARGO_TARGET_DIR),target)/test-page
+.PHONY: test-page
+test-page: packages
 	@missing=(); command -v chromium > /dev/null || missing+=(chromium); \
 	command -v python3 > /dev/null || missing+=(python3); tests/install "$${missing[@]}"
 	cargo build --bin analyze
@@ -132,8 +132,8 @@ test-faults: packages traced-packages tracefs
 	LOOKBACK_FAULTS=1 cargo test --test integration -- --nocapture live::faults
 
 # DuckDB, DataFusion, Polars and Spark 4 in one environment, Spark 3.5 in another.
-.PHONY: engines-test
-engines-test: packages traced-packages engine-packages tracefs
+.PHONY: test-engines
+test-engines: packages traced-packages engine-packages tracefs
 	$(ENGINES)/bin/pip install -q --disable-pip-version-check -r tests/engines/all.txt
 	python3 -m venv $(ENGINES)-spark35
 	$(ENGINES)-spark35/bin/pip install -q --disable-pip-version-check -r tests/engines/spark35.txt

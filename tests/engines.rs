@@ -2,7 +2,7 @@
 //! reports say.
 //!
 //! The engines come from PyPI, in the versions of `tests/engines/*.txt`; what drives them and compares is Python,
-//! beside those. `make test` tries DuckDB on the recordings in `fixtures/`. `make engines-test` also tries DataFusion,
+//! beside those. `make test` tries DuckDB on the recordings in `fixtures/`. `make test-engines` also tries DataFusion,
 //! Polars and two versions of Spark, and recordings of three hosts that are made for it: with Spark that takes minutes.
 
 use std::path::{Path, PathBuf};
@@ -146,7 +146,7 @@ const ENGINES: [(&str, &str, &str, &str); 5] = [
 #[test]
 fn every_engine_says_what_our_reports_say() {
     let Ok(asked) = std::env::var("LOOKBACK_ENGINES") else {
-        eprintln!("left out: engines that are slow to install or to start (make engines-test)");
+        eprintln!("left out: engines that are slow to install or to start (make test-engines)");
         return;
     };
     let (directory, mut recordings) = hosts();
@@ -157,7 +157,7 @@ fn every_engine_says_what_our_reports_say() {
         let engine = ENGINES.iter().find(|engine| engine.0 == name);
         let (_, environment, module, engine) = engine.unwrap_or_else(|| panic!("no engine {name}"));
         let python = python(environment, module);
-        let python = python.unwrap_or_else(|| panic!("{name} is missing: make engines-test"));
+        let python = python.unwrap_or_else(|| panic!("{name} is missing: make test-engines"));
         eprintln!("{name}:\n{}", compare(&python, engine, directory.path(), &recordings));
     }
 }

@@ -4,7 +4,7 @@
 //! Debian's Python is sampled for some seconds. Those samples are then written again and again, each time a
 //! little later, into a recording of as many rows as are wanted, with the stacks, frames and names of the
 //! first: that of a steady program. What such a sample takes on the disk is told too. With `--page` the page of
-//! `analyze report` on it is kept, for `make page-test`.
+//! `analyze report` on it is kept, for `make test-page`.
 
 mod analyzing;
 mod sampled;
