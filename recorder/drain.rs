@@ -103,13 +103,16 @@ impl Drain {
             tables.borrow_mut().take(record);
         }
         let rings = self.rings(&tables)?;
+        // Since when each ring has nothing older.
+        let mut emptied = vec![0; rings.len()];
         let mut flushed = Instant::now();
         loop {
             let finishing = self.finish.load(Ordering::Acquire);
             self.progress.lock().expect("no thread panicked").turns.drain += 1;
             tables.borrow_mut().stacks.catch_up();
+            let now = clocks::monotonic() as u64;
             let mut more = false;
-            for ring in &rings {
+            for (ring, emptied) in rings.iter().zip(&mut emptied) {
                 let taken = ring.consume_raw_n(TURN);
                 if taken < 0 {
                     anyhow::bail!(
@@ -117,8 +120,13 @@ impl Drain {
                         std::io::Error::from_raw_os_error(-taken)
                     );
                 }
-                more |= taken as usize >= TURN;
+                match (taken as usize) < TURN {
+                    true => *emptied = now,
+                    false => more = true,
+                }
             }
+            let located = emptied.iter().copied().min().unwrap_or(now);
+            self.spaces.with(|spaces| spaces.located_until(located));
             let over = finishing && !more;
             if over {
                 let last = std::mem::take(&mut *self.last.lock().expect("no thread panicked"));

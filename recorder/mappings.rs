@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::os::fd::RawFd;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use procfs::process::{MMPermissions, MMapPath, Process};
 
@@ -18,8 +18,10 @@ use crate::finder::Newcomers;
 /// How often the map of one process is read. An address that is in no known mapping may be in a new
 /// one, but a process with many such addresses must not keep us reading.
 const MAX_READS: u32 = 4;
-/// How long a process that ended is remembered: stacks of its last moments are still in the rings.
+/// How long the stacks of a process may come after news that are newer than they are, once the rings are read.
 const AFTERLIFE: Duration = Duration::from_secs(1);
+/// Not more processes that ended are remembered: so many end in seconds only where nothing but that is done.
+const MOST_ENDED: usize = 1 << 14;
 
 /// What several threads know of the code that processes have mapped.
 #[derive(Clone, Debug, Default)]
@@ -46,7 +48,10 @@ pub struct AddressSpaces {
     binaries: Binaries,
     /// `None` where the kernel does not tell.
     events: Option<CodeEvents>,
-    ended: VecDeque<(Instant, i32)>,
+    /// Processes that ended, and when, on the monotonic clock.
+    ended: VecDeque<(u64, i32)>,
+    /// All stacks from before this moment, on the monotonic clock, have been located.
+    located_until: u64,
     /// Who is told of files of promising names.
     newcomers: Newcomers,
 }
@@ -126,13 +131,25 @@ impl AddressSpaces {
     pub fn catch_up(&mut self) {
         let events = self.events.as_mut().map(CodeEvents::take).unwrap_or_default();
         events.into_iter().for_each(|event| self.apply(event));
+        let long_ago = self.long_ago();
         while let Some((when, pid)) = self.ended.front().copied()
-            && when.elapsed() > AFTERLIFE
+            && (when < long_ago || self.ended.len() > MOST_ENDED)
         {
             self.ended.pop_front();
             self.by_pid.remove(&pid);
             self.changed.insert(pid);
         }
+    }
+
+    /// Takes note that all stacks from before `ts`, on the monotonic clock, have been located. Until then what
+    /// has ended is remembered, however long that takes: whoever reads the rings may have to wait for a disk.
+    pub fn located_until(&mut self, ts: u64) {
+        self.located_until = ts;
+    }
+
+    /// No stack from before this moment will be asked for.
+    fn long_ago(&self) -> u64 {
+        self.located_until.saturating_sub(AFTERLIFE.as_nanos() as u64)
     }
 
     fn apply(&mut self, event: CodeEvent) {
@@ -154,8 +171,9 @@ impl AddressSpaces {
                 self.changed.insert(event.pid);
             }
             What::Executed => {
+                let long_ago = self.long_ago();
                 let mappings = self.by_pid.entry(event.pid).or_default();
-                mappings.keep_until(event.ts);
+                mappings.keep_until(event.ts, long_ago);
                 mappings.ranges.retain(|_, range| range.since > event.ts);
                 mappings.reads = MAX_READS;
                 mappings.whole = true;
@@ -175,7 +193,7 @@ impl AddressSpaces {
                 self.changed.insert(event.pid);
                 self.ended.retain(|(_, pid)| *pid != event.pid);
             }
-            What::Ended => self.ended.push_back((Instant::now(), event.pid)),
+            What::Ended => self.ended.push_back((event.ts, event.pid)),
             // What they were stands in /proc, for those that live still.
             What::Lost => {
                 self.by_pid.values_mut().for_each(|mappings| {
@@ -321,13 +339,12 @@ impl Mappings {
         self.ranges.insert(new.start, new);
     }
 
-    /// Keeps what was mapped until `ts`, when the process called exec.
-    fn keep_until(&mut self, ts: u64) {
+    /// Keeps what was mapped until `ts`, when the process called exec. What was replaced before `long_ago` goes.
+    fn keep_until(&mut self, ts: u64, long_ago: u64) {
         const MOST: usize = 64;
         let mut ranges = self.ranges.clone();
         ranges.retain(|_, range| range.since <= ts);
         self.before.push_back((ts, ranges));
-        let long_ago = ts.saturating_sub(AFTERLIFE.as_nanos() as u64);
         while self.before.len() > MOST || self.before.front().is_some_and(|(at, _)| *at < long_ago)
         {
             self.before.pop_front();
@@ -432,6 +449,24 @@ mod tests {
         assert_eq!(spaces.locate(7, 0x1000, 1).unwrap().module, "/old", "before the exec");
         spaces.apply(CodeEvent { ts: 2, pid: 8, what: What::Forked(7) });
         assert!(spaces.locate(8, 0x3000, 4).is_none(), "it was forked before");
+    }
+
+    #[test]
+    fn what_ended_is_remembered_until_its_stacks_were_located() {
+        let second = AFTERLIFE.as_nanos() as u64;
+        let mut spaces = AddressSpaces::default();
+        // A number that no process here has.
+        let pid = i32::MAX;
+        let (name, identity) = ("/gone".to_owned(), Some(Identity::BuildId(vec![7])));
+        let what = What::Mapped { start: 0x1000, length: 0x1000, offset: 0, name, identity };
+        spaces.apply(CodeEvent { ts: second, pid, what });
+        spaces.apply(CodeEvent { ts: 2 * second, pid, what: What::Ended });
+        std::thread::sleep(AFTERLIFE + Duration::from_millis(1));
+        assert_eq!(spaces.locate(pid, 0x1000, second + 1).unwrap().module, "/gone");
+        spaces.located_until(3 * second);
+        assert!(spaces.locate(pid, 0x1000, second + 1).is_some());
+        spaces.located_until(3 * second + 1);
+        assert!(spaces.locate(pid, 0x1000, second + 1).is_none());
     }
 
     #[test]

@@ -479,7 +479,8 @@ fn tracepoints_have_their_fields() {
         check_results(&recorded, &output, "sys_exit_write");
         let stacks = Stacks::read(&recorded);
         for hit in hits(&recorded, "write") {
-            assert!(!stacks.innermost(hit.stack.unwrap()).is_empty(), "{hit:?}");
+            let stack = hit.stack.unwrap();
+            assert!(!stacks.innermost(stack).is_empty(), "{hit:?} at {:?}", stacks.calls(stack));
         }
     }
 }

@@ -116,6 +116,11 @@ impl Stacks {
         self.0[&stack].iter().map(|call| call.name.as_str()).collect()
     }
 
+    /// All that is known of a stack, for messages.
+    pub fn calls(&self, stack: i64) -> impl std::fmt::Debug {
+        &self.0[&stack]
+    }
+
     /// The site that a stack belongs to. Fails for a stack without one that begins in the workload's own
     /// code, or in code that nobody knows.
     pub fn site(&self, stack: i64, workload: &str) -> Option<Site> {
