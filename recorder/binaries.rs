@@ -6,7 +6,10 @@
 //! apart is the build id, which the kernel itself reads where it can (`PERF_RECORD_MISC_MMAP_BUILD_ID`, since
 //! 5.12, 88a16a130933), or else device and inode.
 
-#![expect(unsafe_code, reason = "`memfd_create` is a system call that no crate here wraps")]
+#![expect(
+    unsafe_code,
+    reason = "`memfd_create` and `fstatfs` are system calls that no crate here wraps"
+)]
 
 use std::collections::HashMap;
 use std::fmt;
@@ -167,11 +170,24 @@ fn is(identity: &Identity, file: &File) -> bool {
     match identity {
         Identity::BuildId(id) => build_id(file).as_ref() == Some(id),
         Identity::Inode(major, minor, inode) => file.metadata().is_ok_and(|data| {
-            let (its_major, its_minor) = (libc::major(data.dev()), libc::minor(data.dev()));
-            data.ino() == *inode && (its_major, its_minor) == (*major, *minor)
+            let device = (libc::major(data.dev()), libc::minor(data.dev()));
+            data.ino() == *inode && (device == (*major, *minor) || is_on_overlay(file))
         }),
         Identity::Vdso => false,
     }
+}
+
+/// Whether the file system puts others above each other, as those of containers do: of a mapping the kernel then
+/// tells the device of the one that has the file (`/proc/PID/maps` before 6.8, 3efdc78fdc21), and nobody else
+/// does.
+fn is_on_overlay(file: &File) -> bool {
+    let mut told = std::mem::MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: the pointer is to as much memory as the call writes.
+    if unsafe { libc::fstatfs(file.as_raw_fd(), told.as_mut_ptr()) } != 0 {
+        return false;
+    }
+    // SAFETY: the call succeeded, so it has written all of it.
+    unsafe { told.assume_init() }.f_type == libc::OVERLAYFS_SUPER_MAGIC
 }
 
 /// The kernel's code for processes, as this one has it: every process of 64 bits has the same.
@@ -222,6 +238,58 @@ mod tests {
         assert_eq!(build_id(&File::open(still.path().unwrap()).unwrap()), own);
         let other = Identity::BuildId(vec![1; 20]);
         assert!(binaries.of(&other, mapped(&shown)).file.is_none(), "it has another build id");
+    }
+
+    #[test]
+    fn a_file_on_an_overlay_is_known_by_the_device_below_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in ["above", "below", "both"] {
+            std::fs::create_dir(at(name)).unwrap();
+        }
+        let below = at("below").join("program");
+        std::fs::write(&below, "some code").unwrap();
+        std::fs::write(at("below").join("other"), "other code").unwrap();
+        let identity = |path: &Path| {
+            let data = std::fs::metadata(path).unwrap();
+            Identity::Inode(libc::major(data.dev()), libc::minor(data.dev()), data.ino())
+        };
+        let layers = format!("lowerdir={}:{}", at("above").display(), at("below").display());
+        // Mounts of a thread that has its own are gone with it.
+        let seen = std::thread::scope(|scope| {
+            let mounted = || {
+                let both = at("both").join("program");
+                mount_overlay(&at("both"), &layers).then(|| File::open(both).unwrap())
+            };
+            scope.spawn(mounted).join().unwrap()
+        });
+        let Some(file) = seen else {
+            eprintln!("skipped: this process cannot mount an overlay");
+            return;
+        };
+        let data = file.metadata().unwrap();
+        assert_ne!(data.dev(), std::fs::metadata(&below).unwrap().dev());
+        assert!(is(&identity(&below), &file));
+        assert!(!is(&identity(&at("below").join("other")), &file));
+        assert!(!is(&identity(&below), &File::open(at("below").join("other")).unwrap()));
+    }
+
+    fn mount_overlay(at: &Path, options: &str) -> bool {
+        let text = |text: &str| std::ffi::CString::new(text).unwrap();
+        let (at, options, overlay) = (text(at.to_str().unwrap()), text(options), text("overlay"));
+        let (of, none) = (overlay.as_ptr(), std::ptr::null());
+        // SAFETY: each pointer is null or to a string that lives until the calls are over.
+        unsafe {
+            libc::unshare(libc::CLONE_NEWNS) == 0
+                && libc::mount(
+                    none,
+                    c"/".as_ptr(),
+                    none,
+                    libc::MS_REC | libc::MS_PRIVATE,
+                    none.cast(),
+                ) == 0
+                && libc::mount(of, at.as_ptr(), of, 0, options.as_ptr().cast()) == 0
+        }
     }
 
     #[test]
