@@ -179,8 +179,9 @@ def polars_tables(recordings):
             files = sorted(pathlib.Path(recording, table).glob("*.parquet"))
             frames = [polars.read_parquet(file, hive_partitioning=False) for file in files]
             named = [row for frame in frames for row in frame.iter_rows(named=True)]
-            # Older recordings lack some columns, which `analyze` shows as null.
-            found[source(recording)] = [collections.defaultdict(lambda: None, row) for row in named]
+            # Older recordings lack some columns, which `analyze` shows as null; in a tree it shows the host.
+            host, _ = source(recording)
+            found[source(recording)] = [collections.defaultdict(lambda: None, row, host=host) for row in named]
         return found
 
     return tables(read, recordings)
