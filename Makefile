@@ -37,7 +37,8 @@ help:
 	@echo 'make install        install record and analyze with cargo'
 	@echo 'make manual         write man pages and completions of shells into target/manual'
 	@echo 'make deb            make a package for Debian and Ubuntu; needs cargo-deb'
-	@echo 'make package-test   make it and try it in a root of its own; needs debootstrap'
+	@echo 'make static         build programs that need no library, into target/static'
+	@echo 'make package-test   make the package and those, and try each in a root of its own; needs debootstrap'
 
 # --- Packages ---
 
@@ -209,6 +210,22 @@ manual: packages
 deb: manual
 	cargo deb --no-build --output target/lookback.deb
 
+# The C library and what libbpf needs are in the programs. A target that is named keeps that from the compiler's
+# own plugins, which are loaded at run time. Where libelf needs more than zlib, it is linked too. Random numbers are
+# asked of the kernel: the crate would look the call up in a C library at run time, and else read /dev/urandom, which
+# an empty root does not have.
+STATIC := target/static
+.PHONY: static
+static: packages
+	target=$$(rustc -vV | sed -n 's/^host: //p') && \
+	more=$$(pkg-config --static --libs-only-l libelf | xargs -n 1 | grep -vx -e -lelf -e -lz | sed 's/^/-C link-arg=/') ; \
+	LIBBPF_SYS_LIBRARY_PATH="$$(dirname "$$(cc -print-file-name=libelf.a)")" \
+	RUSTFLAGS="-C target-feature=+crt-static --cfg getrandom_backend=\"linux_getrandom\" $$more" \
+	    cargo build --release --features static --target "$$target" --target-dir $(STATIC)/build && \
+	for program in record analyze; do \
+	    strip --strip-debug -o $(STATIC)/$$program $(STATIC)/build/"$$target"/release/$$program || exit; \
+	done
+
 .PHONY: package-test
-package-test: deb
-	tests/package target/lookback.deb
+package-test: deb static
+	tests/package target/lookback.deb $(STATIC)
