@@ -7,15 +7,18 @@
 //! and the snapshot is taken while processes come and go. So the join takes what there is: an event
 //! belongs to the lifetime of its pid that is open at the time, and where none is, it opens one.
 
+mod cgroups;
+mod events;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
 
-use arrow::array::{Array as _, Int32Array, Int64Array, StringArray};
-use lookback_schemas::lines::cells::texts;
-use lookback_schemas::lines::exec::argv_cut;
-use lookback_schemas::recording::{ALL_TIME, Recording};
-use lookback_schemas::tables::{Cgroup, Exec, Exit, Fork, Process};
-use lookback_schemas::{Error, Table, cell::View as _};
+use lookback_schemas::Error;
+use lookback_schemas::recording::Recording;
+
+use events::Event;
+
+pub use cgroups::{Cgroups, container};
 
 /// How far two statements of the same process's beginning may be apart, in nanoseconds. `/proc`
 /// tells it in clock ticks of 10 ms, and `sched_process_fork` fires a little after the kernel
@@ -141,49 +144,6 @@ impl Lifetime {
     }
 }
 
-/// What a table says of a process, in the order in which events of the same time happen.
-#[derive(Clone, Debug)]
-enum Event {
-    Forked {
-        ppid: i32,
-        uid: i32,
-        cgroup: Option<i64>,
-        comm: Option<String>,
-    },
-    Found {
-        ppid: i32,
-        uid: Option<i32>,
-        cgroup: Option<i64>,
-        start: Option<i64>,
-        image: Image,
-    },
-    Executed {
-        ppid: i32,
-        uid: i32,
-        cgroup: Option<i64>,
-        image: Image,
-    },
-    Ended {
-        ppid: i32,
-        uid: i32,
-        cgroup: Option<i64>,
-        start: i64,
-        comm: Option<String>,
-        ending: Ending,
-    },
-}
-
-impl Event {
-    fn order(&self) -> u8 {
-        match self {
-            Event::Forked { .. } => 0,
-            Event::Found { .. } => 1,
-            Event::Executed { .. } => 2,
-            Event::Ended { .. } => 3,
-        }
-    }
-}
-
 /// All processes of a recording.
 #[derive(Debug, Default)]
 pub struct Lifetimes {
@@ -198,12 +158,7 @@ impl Lifetimes {
     /// # Errors
     /// If a table is damaged.
     pub fn read(recording: &Recording, detail: Detail) -> Result<Lifetimes, Error> {
-        let mut events = Vec::new();
-        read_snapshot(recording, detail, &mut events)?;
-        read_forks(recording, &mut events)?;
-        read_execs(recording, detail, &mut events)?;
-        read_exits(recording, &mut events)?;
-        Ok(Lifetimes::join(events))
+        Ok(Lifetimes::join(events::read(recording, detail)?))
     }
 
     fn join(mut events: Vec<(i32, i64, Event)>) -> Lifetimes {
@@ -404,212 +359,6 @@ impl Lifetime {
         self.uid = uid.or(self.uid);
         self.cgroup = cgroup.or(self.cgroup);
     }
-}
-
-fn some32(column: &Int32Array, row: usize) -> Option<i32> {
-    column.is_valid(row).then(|| column.value(row))
-}
-
-fn some64(column: &Int64Array, row: usize) -> Option<i64> {
-    column.is_valid(row).then(|| column.value(row))
-}
-
-fn text(column: &StringArray, row: usize) -> Option<String> {
-    column.is_valid(row).then(|| column.value(row).to_owned())
-}
-
-type Events = Vec<(i32, i64, Event)>;
-
-/// Calls `visit` with the batches of a table, without the nullable columns of `images` where those
-/// are not wanted: they then read as null.
-fn scan<T: Table>(
-    recording: &Recording,
-    detail: Detail,
-    images: &[&str],
-    mut visit: impl FnMut(T::Columns),
-) -> Result<(), Error> {
-    let mut scan = recording.scan::<T>(ALL_TIME);
-    if detail == Detail::Identity {
-        let names = T::COLUMNS.iter().map(|column| column.name);
-        let names: Vec<&str> = names.filter(|name| !images.contains(name)).collect();
-        scan = scan.columns(&names);
-    }
-    scan.for_each(|path, batch| {
-        visit(T::Columns::view(&batch).map_err(Error::damaged(path))?);
-        Ok(())
-    })
-}
-
-fn read_snapshot(recording: &Recording, detail: Detail, out: &mut Events) -> Result<(), Error> {
-    scan::<Process>(recording, detail, &["exe", "argv"], |rows| {
-        for row in 0..rows.ts.len() {
-            let event = Event::Found {
-                ppid: rows.ppid.value(row),
-                uid: some32(&rows.uid, row),
-                cgroup: some64(&rows.cgroup, row),
-                start: some64(&rows.start, row),
-                image: Image {
-                    ts: rows.ts.value(row),
-                    comm: text(&rows.comm, row),
-                    filename: text(&rows.exe, row),
-                    cwd: None,
-                    argv: texts(&rows.argv, row),
-                    argv_cut: false,
-                },
-            };
-            out.push((rows.pid.value(row), rows.ts.value(row), event));
-        }
-    })
-}
-
-fn read_forks(recording: &Recording, out: &mut Events) -> Result<(), Error> {
-    scan::<Fork>(recording, Detail::Images, &[], |rows| {
-        for row in 0..rows.ts.len() {
-            let event = Event::Forked {
-                ppid: rows.ppid.value(row),
-                uid: rows.uid.value(row),
-                cgroup: some64(&rows.cgroup, row),
-                comm: text(&rows.comm, row),
-            };
-            out.push((rows.pid.value(row), rows.ts.value(row), event));
-        }
-    })
-}
-
-fn read_execs(recording: &Recording, detail: Detail, out: &mut Events) -> Result<(), Error> {
-    scan::<Exec>(recording, detail, &["filename", "cwd", "argv"], |rows| {
-        for row in 0..rows.ts.len() {
-            let event = Event::Executed {
-                ppid: rows.ppid.value(row),
-                uid: rows.uid.value(row),
-                cgroup: some64(&rows.cgroup, row),
-                image: Image {
-                    ts: rows.ts.value(row),
-                    comm: text(&rows.comm, row),
-                    filename: text(&rows.filename, row),
-                    cwd: text(&rows.cwd, row),
-                    argv: texts(&rows.argv, row),
-                    argv_cut: argv_cut(some32(&rows.argv_bytes, row)),
-                },
-            };
-            out.push((rows.pid.value(row), rows.ts.value(row), event));
-        }
-    })
-}
-
-fn read_exits(recording: &Recording, out: &mut Events) -> Result<(), Error> {
-    scan::<Exit>(recording, Detail::Images, &[], |rows| {
-        for row in 0..rows.ts.len() {
-            if !rows.process_ended.value(row) {
-                continue;
-            }
-            let event = Event::Ended {
-                ppid: rows.ppid.value(row),
-                uid: rows.uid.value(row),
-                cgroup: some64(&rows.cgroup, row),
-                start: rows.start.value(row),
-                comm: text(&rows.comm, row),
-                ending: Ending {
-                    code: some32(&rows.code, row),
-                    signal: some32(&rows.signal, row),
-                    core: rows.core.value(row),
-                    user: rows.user.value(row),
-                    system: rows.system.value(row),
-                    max_rss: some64(&rows.max_rss, row),
-                    minor_faults: rows.minor_faults.value(row),
-                    major_faults: rows.major_faults.value(row),
-                },
-            };
-            out.push((rows.pid.value(row), rows.ts.value(row), event));
-        }
-    })
-}
-
-/// The names of cgroups, by id and time: ids are inode numbers, which are given out again.
-#[derive(Debug, Default)]
-pub struct Cgroups(HashMap<i64, Vec<(i64, String)>>);
-
-impl Cgroups {
-    /// Reads them.
-    ///
-    /// # Errors
-    /// If the table is damaged.
-    pub fn read(recording: &Recording) -> Result<Cgroups, Error> {
-        let mut paths: HashMap<i64, Vec<(i64, String)>> = HashMap::new();
-        scan::<Cgroup>(recording, Detail::Images, &[], |rows| {
-            for row in 0..rows.ts.len() {
-                if let Some(path) = text(&rows.path, row) {
-                    let named = paths.entry(rows.id.value(row)).or_default();
-                    named.push((rows.ts.value(row), path));
-                }
-            }
-        })?;
-        for named in paths.values_mut() {
-            named.sort();
-        }
-        Ok(Cgroups(paths))
-    }
-
-    /// The cgroup of this path or id and all below it, each with when its id was its own. `None`
-    /// where there never was such a path; an id may be one without a name.
-    #[must_use]
-    pub fn within(&self, path_or_id: &str) -> Option<HashMap<i64, Vec<Range<i64>>>> {
-        if let Ok(id) = path_or_id.parse::<i64>() {
-            let mut found = HashMap::new();
-            for (_, path) in self.0.get(&id).into_iter().flatten() {
-                found.extend(self.below(path));
-            }
-            found.insert(id, vec![ALL_TIME]);
-            return Some(found);
-        }
-        let path = path_or_id.strip_prefix("/sys/fs/cgroup").unwrap_or(path_or_id);
-        let found = self.below(path);
-        (!found.is_empty()).then_some(found)
-    }
-
-    fn below(&self, path: &str) -> HashMap<i64, Vec<Range<i64>>> {
-        let wanted = path.trim_matches('/');
-        let inside = |path: &str| {
-            let path = path.trim_matches('/');
-            let rest = path.strip_prefix(wanted);
-            wanted.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        let mut found: HashMap<i64, Vec<Range<i64>>> = HashMap::new();
-        for (id, named) in &self.0 {
-            for (place, (ts, path)) in named.iter().enumerate() {
-                let start = if place == 0 { i64::MIN } else { *ts };
-                let end = named.get(place + 1).map_or(i64::MAX, |(next, _)| *next);
-                if inside(path) {
-                    found.entry(*id).or_default().push(start..end);
-                }
-            }
-        }
-        found
-    }
-
-    /// The path of the cgroup `id` at the time `ts`.
-    #[must_use]
-    pub fn path(&self, id: i64, ts: i64) -> Option<&str> {
-        let named = self.0.get(&id)?;
-        let later = named.partition_point(|(named, _)| *named <= ts);
-        named.get(later.saturating_sub(1)).map(|(_, path)| path.as_str())
-    }
-}
-
-/// The container that a cgroup is of, from its path: the 64 hex digits that Docker, containerd,
-/// CRI-O and Podman put there, in the forms of their systemd and cgroupfs drivers. Of nested
-/// containers it is the innermost.
-#[must_use]
-pub fn container(path: &str) -> Option<&str> {
-    const RUNTIMES: [&str; 6] =
-        ["docker-", "cri-containerd-", "containerd-", "crio-", "libpod-", "nerdctl-"];
-    path.rsplit('/').find_map(|part| {
-        let part = part.strip_suffix(".scope").unwrap_or(part);
-        // `…slice:cri-containerd:ID` where the runtime's systemd driver is off.
-        let part = part.rsplit(':').next().unwrap_or(part);
-        let id = RUNTIMES.iter().find_map(|runtime| part.strip_prefix(runtime)).unwrap_or(part);
-        (id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(id)
-    })
 }
 
 #[cfg(test)]

@@ -9,10 +9,10 @@
 //! Wherever text can reach a terminal, control characters are [escaped].
 
 mod captured;
+mod data;
 mod pager;
+mod rows;
 
-use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::path::PathBuf;
 
@@ -22,16 +22,18 @@ use jiff::tz::TimeZone;
 
 use crate::hosts::part::{Order, Part, Said};
 use crate::losses::Heading;
-use lookback_schemas::lines::text::{join, steers};
 use lookback_schemas::lines::value::Spelling;
 use pager::Pager;
 
 pub use captured::{Capture, Captured, Keep};
+pub(crate) use data::{json, json_text};
 pub use lookback_schemas::lines::role::Role;
 pub use lookback_schemas::lines::text::{
     duration, escaped, moment, real, short_moment, size, spoken, thousands, utc,
 };
 pub use lookback_schemas::lines::value::{Column, Value};
+pub(crate) use rows::Paused;
+pub use rows::Rows;
 
 /// How rows are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -318,14 +320,12 @@ impl Output {
         if let Some(capture) = &self.capture {
             capture.lock().columns.clone_from(&columns);
         }
-        let (held, line) = (Vec::new(), String::new());
-        self.resume(Paused { columns, held, cut: None, state: State::Begun, line })
+        self.resume(Paused::new(columns))
     }
 
     /// Goes on with rows that were paused.
     pub(crate) fn resume(&mut self, paused: Paused) -> Rows<'_> {
-        let Paused { columns, held, cut, state, line } = paused;
-        Rows { output: self, columns, held, cut, state, line }
+        Rows::resumed(self, paused)
     }
 
     /// Writes what is left.
@@ -349,342 +349,11 @@ impl Output {
     }
 }
 
-/// Rows of this many are looked at before a table's columns get their widths.
-const ROWS_FOR_WIDTHS: usize = 1000;
-
-/// No column is cut to less.
-const LEAST_WIDTH: usize = 8;
-
-/// The text's first characters, and `…` where there were more than `most`.
-fn shortened(text: &str, most: usize) -> Cow<'_, str> {
-    if text.chars().count() <= most {
-        return Cow::Borrowed(text);
-    }
-    let kept: String = text.chars().take(most.saturating_sub(1)).collect();
-    Cow::Owned(format!("{kept}…"))
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Begun,
-    Flowing,
-}
-
-/// Rows that are to go on later.
-pub(crate) struct Paused {
-    columns: Vec<Column>,
-    held: Vec<Vec<String>>,
-    cut: Option<(usize, usize)>,
-    state: State,
-    line: String,
-}
-
-impl Paused {
-    /// The rows with other columns, of which data has the same: a header of CSV is written once.
-    pub(crate) fn with(self, columns: Vec<Column>) -> Option<Paused> {
-        let names = |columns: &[Column]| -> Vec<&'static str> {
-            let in_data = columns.iter().filter(|column| column.shown.in_data());
-            in_data.map(|column| column.name).collect()
-        };
-        (names(&self.columns) == names(&columns)).then_some(Paused { columns, ..self })
-    }
-}
-
-/// Writes the rows of a report as they come.
-pub struct Rows<'o> {
-    output: &'o mut Output,
-    columns: Vec<Column>,
-    held: Vec<Vec<String>>,
-    /// Which of the columns of a table is cut, and to how many characters.
-    cut: Option<(usize, usize)>,
-    state: State,
-    line: String,
-}
-
-impl Rows<'_> {
-    /// Lets go of the output, to go on later.
-    pub(crate) fn pause(self) -> Paused {
-        let Rows { columns, held, cut, state, line, .. } = self;
-        Paused { columns, held, cut, state, line }
-    }
-
-    /// Writes a row: a value for each column, in order.
-    ///
-    /// # Errors
-    /// If it cannot be written.
-    pub fn row(&mut self, values: &[Value]) -> anyhow::Result<()> {
-        debug_assert_eq!(values.len(), self.columns.len(), "a value for each column");
-        if let Some(part) = &mut self.output.part {
-            return part.row(values);
-        }
-        if let Some(capture) = &self.output.capture {
-            capture.row(values);
-            return Ok(());
-        }
-        match self.output.format {
-            Format::Table => {
-                let cells = std::iter::zip(&self.columns, values)
-                    .filter(|(column, _)| column.shown.in_tables())
-                    .map(|(_, value)| self.output.spelling.cell(value))
-                    .collect::<Vec<_>>();
-                if self.state == State::Flowing {
-                    return self.table_line(&cells);
-                }
-                self.held.push(cells);
-                if self.held.len() == ROWS_FOR_WIDTHS { self.begin_table() } else { Ok(()) }
-            }
-            Format::Json => {
-                self.line.clear();
-                self.line.push_str(match self.state {
-                    State::Begun => "[\n",
-                    State::Flowing => ",\n",
-                });
-                self.state = State::Flowing;
-                self.json_object(values);
-                self.output.sink.write_all(self.line.as_bytes())?;
-                Ok(())
-            }
-            Format::Jsonl => {
-                self.line.clear();
-                self.json_object(values);
-                self.line.push('\n');
-                self.output.sink.write_all(self.line.as_bytes())?;
-                Ok(())
-            }
-            Format::Csv => {
-                self.csv_header()?;
-                let terminal = self.output.terminal;
-                let fields = std::iter::zip(&self.columns, values)
-                    .filter(|(column, _)| column.shown.in_data())
-                    .map(|(_, value)| csv_field(value, terminal));
-                csv_line(&mut self.output.sink, &mut self.line, fields)
-            }
-        }
-    }
-
-    /// Appends a row as an object to the line.
-    fn json_object(&mut self, values: &[Value]) {
-        self.line.push('{');
-        let mut first = true;
-        for (column, value) in std::iter::zip(&self.columns, values) {
-            if !column.shown.in_data() {
-                continue;
-            }
-            if !std::mem::replace(&mut first, false) {
-                self.line.push(',');
-            }
-            json_text(column.name, &mut self.line);
-            self.line.push(':');
-            json(value, &mut self.line);
-        }
-        self.line.push('}');
-    }
-
-    /// Ends the rows.
-    ///
-    /// # Errors
-    /// If what is left cannot be written.
-    pub fn end(mut self) -> anyhow::Result<()> {
-        if let Some(part) = &mut self.output.part {
-            return part.end();
-        }
-        match (self.output.format, self.state) {
-            (Format::Table, State::Begun) => self.begin_table(),
-            (Format::Table, State::Flowing) => Ok(()),
-            (Format::Json, State::Begun) => self.output.line("[]"),
-            (Format::Json, State::Flowing) => self.output.line("\n]"),
-            (Format::Jsonl, _) => Ok(()),
-            (Format::Csv, _) => self.csv_header(),
-        }
-    }
-
-    fn csv_header(&mut self) -> anyhow::Result<()> {
-        if self.state == State::Begun {
-            self.state = State::Flowing;
-            let names = self
-                .columns
-                .iter()
-                .filter(|column| column.shown.in_data())
-                .map(|column| column.name.to_owned());
-            csv_line(&mut self.output.sink, &mut self.line, names)?;
-        }
-        Ok(())
-    }
-
-    /// Fixes the widths and writes the header and the rows that were held for it.
-    fn begin_table(&mut self) -> anyhow::Result<()> {
-        self.state = State::Flowing;
-        let held = std::mem::take(&mut self.held);
-        let shown = self.columns.iter_mut().filter(|column| column.shown.in_tables());
-        let mut header = Vec::new();
-        for (index, column) in shown.enumerate() {
-            let cells = held.iter().map(|cells| cells[index].chars().count());
-            let widest = cells.max().unwrap_or(0).max(column.header.chars().count());
-            column.width = column.width.max(widest);
-            header.push(column.header.to_string());
-        }
-        self.fit();
-        self.table_line(&header)?;
-        for cells in &held {
-            self.table_line(cells)?;
-        }
-        Ok(())
-    }
-
-    /// Makes the last column of texts so narrow that lines fit the terminal.
-    fn fit(&mut self) {
-        let Some(most) = self.output.width else { return };
-        let mut shown: Vec<&mut Column> =
-            self.columns.iter_mut().filter(|column| column.shown.in_tables()).collect();
-        let line = shown.iter().map(|column| column.width + 1).sum::<usize>().saturating_sub(1);
-        let Some(place) = shown.iter().rposition(|column| !column.right) else { return };
-        if line > most {
-            let column = &mut shown[place];
-            column.width =
-                column.width.saturating_sub(line - most).max(LEAST_WIDTH.min(column.width));
-            self.cut = Some((place, column.width));
-        }
-    }
-
-    fn table_line(&mut self, cells: &[String]) -> anyhow::Result<()> {
-        self.line.clear();
-        let shown = self.columns.iter().filter(|column| column.shown.in_tables());
-        for (place, (column, cell)) in std::iter::zip(shown, cells).enumerate() {
-            let cell = match self.cut {
-                Some((cut, most)) if cut == place => shortened(cell, most),
-                Some(_) | None => Cow::Borrowed(cell.as_str()),
-            };
-            column.put(&cell, &mut self.line);
-        }
-        self.line.truncate(self.line.trim_end_matches(' ').len());
-        self.line.push('\n');
-        self.output.sink.write_all(self.line.as_bytes()).map_err(anyhow::Error::from)
-    }
-}
-
-/// Writes a line of CSV. A field is quoted where it must be, and where readers disagree.
-fn csv_line(
-    mut sink: impl Write,
-    line: &mut String,
-    fields: impl Iterator<Item = String>,
-) -> anyhow::Result<()> {
-    line.clear();
-    for (index, field) in fields.enumerate() {
-        if index > 0 {
-            line.push(',');
-        }
-        // Where commas stand in numbers, spreadsheets take semicolons between fields.
-        if field.contains(['"', ',', ';', '\t', '\n', '\r']) || field.trim().len() != field.len() {
-            line.push('"');
-            line.push_str(&field.replace('"', "\"\""));
-            line.push('"');
-        } else {
-            line.push_str(&field);
-        }
-    }
-    line.push('\n');
-    sink.write_all(line.as_bytes()).map_err(anyhow::Error::from)
-}
-
-fn csv_field(value: &Value, terminal: bool) -> String {
-    let safe = |text: String| if terminal { escaped(&text).into_owned() } else { text };
-    match value {
-        Value::Null => String::new(),
-        Value::Int(number)
-        | Value::Duration(number)
-        | Value::Seconds(number)
-        | Value::Millis(number)
-        | Value::Micros(number)
-        | Value::Time(number)
-        | Value::Clock(number)
-        | Value::Bytes(number)
-        | Value::Kibibytes(number)
-        | Value::Hex(number)
-        | Value::Named(number, _) => number.to_string(),
-        Value::Real(number) => real(*number).unwrap_or_default(),
-        Value::Text(text) => inert(safe(text.clone())),
-        Value::Texts(_) | Value::Ints(_) => {
-            let mut list = String::new();
-            json(value, &mut list);
-            list
-        }
-        Value::Flag(flag) => flag.to_string(),
-    }
-}
-
-/// A text that a spreadsheet does not calculate: with an apostrophe before what would begin a formula, which
-/// can start programs and send what else is in the sheet away (CWE-1236). JSON has the text as it is.
-fn inert(text: String) -> String {
-    match text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
-        true => format!("'{text}"),
-        false => text,
-    }
-}
-
-/// Appends the value as JSON.
-pub(crate) fn json(value: &Value, out: &mut String) {
-    match value {
-        Value::Null => out.push_str("null"),
-        Value::Int(number)
-        | Value::Duration(number)
-        | Value::Seconds(number)
-        | Value::Millis(number)
-        | Value::Micros(number)
-        | Value::Time(number)
-        | Value::Clock(number)
-        | Value::Bytes(number)
-        | Value::Kibibytes(number)
-        | Value::Hex(number)
-        | Value::Named(number, _) => {
-            let _ = write!(out, "{number}");
-        }
-        Value::Real(number) => match real(*number) {
-            Some(number) => out.push_str(&number),
-            None => out.push_str("null"),
-        },
-        Value::Text(text) => json_text(text, out),
-        Value::Texts(texts) => {
-            out.push('[');
-            for (index, text) in texts.iter().enumerate() {
-                if index > 0 {
-                    out.push(',');
-                }
-                json_text(text, out);
-            }
-            out.push(']');
-        }
-        Value::Ints(numbers) => {
-            out.push('[');
-            out.push_str(&join(numbers, ","));
-            out.push(']');
-        }
-        Value::Flag(flag) => {
-            let _ = write!(out, "{flag}");
-        }
-    }
-}
-
-/// Appends a JSON string. Beyond what JSON demands it escapes all that could steer a terminal.
-pub(crate) fn json_text(text: &str, out: &mut String) {
-    out.push('"');
-    for character in text.chars() {
-        match character {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\t' => out.push_str("\\t"),
-            '\r' => out.push_str("\\r"),
-            other if steers(other) => {
-                let _ = write!(out, "\\u{:04x}", u32::from(other));
-            }
-            other => out.push(other),
-        }
-    }
-    out.push('"');
-}
-
 #[cfg(test)]
 mod tests {
+    use lookback_schemas::lines::text::steers;
+
+    use super::rows::ROWS_FOR_WIDTHS;
     use super::*;
     use crate::made::Capture;
 

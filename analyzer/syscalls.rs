@@ -6,6 +6,7 @@
 //! 32-bit programs on a 64-bit kernel use the numbers of yet another architecture; their calls have
 //! no names here and print as `compat:5`.
 
+mod names;
 pub(crate) mod over_time;
 
 use std::borrow::Cow;
@@ -33,6 +34,9 @@ use crate::tally::{
 };
 use crate::timeline;
 use crate::window::MinArgs;
+use names::{Call, Names};
+
+pub(crate) use names::name_of;
 
 /// Shown below the help.
 pub const EXAMPLE: &str = "Examples:\n  analyze syscalls web1.lookback --sort time --top 10\n  \
@@ -114,81 +118,6 @@ pub enum Sort {
     Time,
     /// The number of those that failed.
     Errors,
-}
-
-/// A system call by its number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Call {
-    /// Whether the number is of the 32-bit architecture.
-    compat: bool,
-    number: i32,
-}
-
-/// The names of system calls on the machine that was recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Names {
-    X86_64,
-    Aarch64,
-    /// An architecture whose names are not known here.
-    None,
-}
-
-impl Names {
-    /// Those of the architecture that `uname -m` calls `arch`.
-    fn of(arch: &str) -> Names {
-        match arch {
-            "x86_64" => Names::X86_64,
-            "aarch64" => Names::Aarch64,
-            _ => Names::None,
-        }
-    }
-
-    /// The call's name, or its number.
-    fn name(self, call: Call) -> Cow<'static, str> {
-        if call.compat {
-            return Cow::Owned(format!("compat:{}", call.number));
-        }
-        let number = usize::try_from(call.number).ok();
-        let name = number.and_then(|number| match self {
-            Names::X86_64 => syscalls::x86_64::Sysno::new(number).map(|call| call.name()),
-            Names::Aarch64 => syscalls::aarch64::Sysno::new(number).map(|call| call.name()),
-            Names::None => None,
-        });
-        name.map_or_else(|| Cow::Owned(call.number.to_string()), Cow::Borrowed)
-    }
-
-    /// All names there are.
-    fn all(self) -> Vec<String> {
-        match self {
-            Names::X86_64 => syscalls::x86_64::Sysno::iter().map(|call| call.to_string()).collect(),
-            Names::Aarch64 => {
-                syscalls::aarch64::Sysno::iter().map(|call| call.to_string()).collect()
-            }
-            Names::None => Vec::new(),
-        }
-    }
-
-    /// The call that is named, in any of the forms in which one is printed.
-    fn call(self, text: &str) -> Option<Call> {
-        let (compat, rest) = match text.strip_prefix("compat:") {
-            Some(rest) => (true, rest),
-            None => (false, text),
-        };
-        if let Ok(number) = rest.parse::<i32>() {
-            return Some(Call { compat, number });
-        }
-        let number = match self {
-            Names::X86_64 => text.parse::<syscalls::x86_64::Sysno>().ok().map(|call| call.id()),
-            Names::Aarch64 => text.parse::<syscalls::aarch64::Sysno>().ok().map(|call| call.id()),
-            Names::None => None,
-        };
-        number.map(|number| Call { compat: false, number })
-    }
-}
-
-/// The name of a call of 64-bit programs on a machine that `uname -m` calls `arch`, or its number.
-pub(crate) fn name_of(arch: &str, number: i32) -> Cow<'static, str> {
-    Names::of(arch).name(Call { compat: false, number })
 }
 
 /// Which calls a report is about.
@@ -564,7 +493,6 @@ fn strace(name: &str, rows: &syscall::Columns, row: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::made::{Made, Row, analyze, lines};
 
     /// On x86-64: 0 is read, 2 open, 3 close, 231 exit_group.
@@ -699,19 +627,6 @@ mod tests {
         let csv = ["syscalls", "--latency", "--by", "process", "--pid", "10", "--format", "csv"];
         let csv = analyze(&calls(), &csv).expect("it is whole");
         assert_eq!(csv, "pid,comm,low,high,count\n10,caller,0,1,1\n10,caller,2,3,1\n");
-    }
-
-    #[test]
-    fn names_are_those_of_the_recorded_machine() {
-        let call = Call { compat: false, number: 2 };
-        assert_eq!(Names::of("x86_64").name(call), "open");
-        assert_eq!(Names::of("aarch64").name(call), "io_submit");
-        assert_eq!(Names::of("riscv64").name(call), "2");
-        assert_eq!(Names::of("aarch64").call("openat").map(|call| call.number), Some(56));
-        assert_eq!(Names::of("aarch64").call("open"), None);
-        assert_eq!(Names::of("riscv64").call("2"), Some(call));
-        let negative = Call { compat: false, number: -1 };
-        assert_eq!(Names::of("x86_64").name(negative), "-1");
     }
 
     #[test]
