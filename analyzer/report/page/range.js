@@ -126,13 +126,15 @@ function ticks(most) {
   return { all, step };
 }
 
-/** How a tick is written: seconds, or minutes and seconds. */
+/** How a tick is written: in the unit in which moments are. */
 function tickLabel(ns, step) {
   const seconds = ns / 1e9;
   if (data.time.length < 120e9) return `${+seconds.toFixed(step < 1 ? 3 : 0)} s`;
   const minutes = Math.floor(seconds / 60 + 1e-9);
+  const two = (number) => String(Math.round(number)).padStart(2, "0");
   if (step >= 3600) return `${Math.round(minutes / 60)} h`;
-  return `${minutes}:${String(Math.round(seconds - minutes * 60)).padStart(2, "0")}`;
+  if (data.time.length < 7200e9) return `${minutes}:${two(seconds - minutes * 60)} min`;
+  return `${Math.floor(minutes / 60)}:${two(minutes % 60)} h`;
 }
 
 /** The bar that stays on top: where to go, and which part of the time is shown. */

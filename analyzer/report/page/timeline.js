@@ -3,13 +3,13 @@
 const LANE_HEIGHT = 40;
 const AXIS_HEIGHT = 18;
 
-/** The largest value, and the step that has it. */
-function peak(values) {
+/** The largest value of some steps, and the step that has it. */
+function peak(values, { from, to } = { from: 0, to: values.length }) {
   let most = null;
   let step = null;
-  values.forEach((value, place) => {
-    if (value !== null && (most === null || value > most)) [most, step] = [value, place];
-  });
+  for (let at = from; at < to; at += 1) {
+    if (values[at] !== null && (most === null || values[at] > most)) [most, step] = [values[at], at];
+  }
   return { most, step };
 }
 
@@ -66,27 +66,41 @@ function drawAxis(context, width) {
     const x = (at / data.time.length) * width;
     if (x > width + 1) break;
     context.fillRect(Math.min(x, width - 1), 0, 1, 4);
-    context.textAlign = at === 0 ? "left" : x > width - 24 ? "right" : "center";
+    context.textAlign = at === 0 ? "left" : x > width - 28 ? "right" : "center";
     context.fillText(tickLabel(at, step), Math.min(x, width), 6);
   }
 }
 
+/** What a lane has in the part of the time that is shown: counts, all together too where it is a part. */
+function figure(lane) {
+  const part = range.bounds();
+  const { most, step } = peak(lane.values, part);
+  if (most === null) return { text: "unknown", step };
+  if (most === 0) return { text: "none", step: null };
+  const text = `max ${format.value(most, lane.unit)} at ${format.offset(step * data.time.step)}`;
+  if (lane.unit !== "count" || !range.chosen) return { text, step };
+  const all = lane.values.slice(part.from, part.to).reduce((sum, value) => sum + (value ?? 0), 0);
+  return { text: `${format.count(all)}, ${text}`, step };
+}
+
 function laneRow(lane) {
-  const most = peak(lane.values);
   const now = element("span", { className: "now" });
   const jump = element("button", {
     type: "button",
     className: "peak",
     title: "choose the step with the most",
-    disabled: !most.most,
-    onclick: () => range.choose(most.step - 1, most.step + 2),
+    onclick: () => {
+      const { step } = figure(lane);
+      range.choose(step - 1, step + 2);
+    },
   });
-  if (most.most) jump.textContent = `max ${format.value(most.most, lane.unit)} at ${format.offset(most.step * data.time.step)}`;
-  else jump.textContent = most.most === 0 ? "none" : "unknown";
   const picture = canvas({ "aria-hidden": "true" }, LANE_HEIGHT, (context, width, height) => {
     drawLane(lane, context, width, height);
     const value = range.cursor === null ? null : lane.values[range.cursor];
     const marked = range.cursor === null || !lane.marked ? null : lane.marked[1][range.cursor];
+    const { text, step } = figure(lane);
+    jump.textContent = text;
+    jump.disabled = step === null;
     jump.hidden = range.cursor !== null;
     now.textContent = range.cursor === null ? "" : value === null ? "unknown"
       : format.value(value, lane.unit) + (marked ? ` · ${format.count(marked)} ${lane.marked[0]}` : "");
