@@ -1,7 +1,7 @@
 //! Exports of the recordings in `fixtures/`, read by the programs that they are for.
 //!
 //! Go's pprof and Python's own modules are asked wherever they are; what `make test-exports` installs into `target/exports` (Python
-//! packages, and Speedscope for Chromium) only there.
+//! packages, Speedscope for Chromium, Firefox's profiler for the command line) only there.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use lookback_schemas::recording::Recording;
+use serde_json::Value;
 
 use crate::golden::fixtures;
 use crate::live::missing;
@@ -251,18 +252,82 @@ fn chromes_json_is_as_it_is_described() {
     }
 }
 
-#[test]
-fn speedscope_shows_our_functions_in_a_browser() {
-    let Some(python) = installed("python/bin/python") else { return };
-    let Some(package) = installed("node_modules/speedscope") else { return };
+/// What Speedscope's page shows of an export; nothing where it cannot be shown.
+fn speedscope(recording: &str, format: &str) -> Option<String> {
+    let python = installed("python/bin/python")?;
+    let package = installed("node_modules/speedscope")?;
     if run(Command::new("sh").args(["-c", "command -v chromium"])).status.code() != Some(0) {
-        return missing("there is no Chromium");
+        missing("there is no Chromium");
+        return None;
     }
     let folder = tempfile::tempdir().unwrap();
-    let file = export(folder.path(), "demo.lookback", &["speedscope"]);
-    let mut python = Command::new(python);
-    let page = output(python.arg(script("speedscope.py")).arg(package).arg(file));
+    let file = export(folder.path(), recording, &[format]);
+    Some(output(Command::new(python).arg(script("speedscope.py")).arg(package).arg(file)))
+}
+
+#[test]
+fn speedscope_shows_our_functions_in_a_browser() {
+    let Some(page) = speedscope("demo.lookback", "speedscope") else { return };
     let (_, by_leaf) = folded("demo.lookback");
     let (hottest, _) = by_leaf.iter().max_by_key(|(_, weight)| **weight).unwrap();
     assert!(page.contains(hottest.as_str()), "no {hottest} in {page}");
+}
+
+#[test]
+fn speedscope_shows_the_slices_of_chromes_json_in_a_browser() {
+    let Some(page) = speedscope("tracers.lookback", "chrome") else { return };
+    // It shows a shell's calls first, with what the slices have beside their names.
+    assert!(page.contains("vfork {\"result\":"), "{page}");
+}
+
+/// Firefox's profiler for the command line, which loads a profile as the page does, and is asked about it then.
+struct FirefoxProfiler {
+    node: PathBuf,
+    program: PathBuf,
+    home: PathBuf,
+}
+
+impl FirefoxProfiler {
+    fn ask(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(&self.node);
+        output(command.arg(&self.program).args(arguments).env("HOME", &self.home))
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.ask(&[arguments, &["--json"]].concat())).unwrap()
+    }
+}
+
+impl Drop for FirefoxProfiler {
+    fn drop(&mut self) {
+        let mut command = Command::new(&self.node);
+        run(command.arg(&self.program).args(["stop", "--all"]).env("HOME", &self.home));
+    }
+}
+
+#[test]
+fn firefoxs_profiler_has_every_sample_where_the_flame_graph_has_it() {
+    let Some(node) = installed("node_modules/node/bin/node") else { return };
+    let at = "node_modules/@firefox-devtools/profiler-cli/dist/profiler-cli.js";
+    let Some(program) = installed(at) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let file = export(folder.path(), "demo.lookback", &["firefox"]);
+    let profiler = FirefoxProfiler { node, program, home: folder.path().to_owned() };
+    profiler.ask(&["load", file.to_str().unwrap()]);
+    let threads = profiler.json(&["thread", "list", "--limit", "1000"]);
+    let mut samples: BTreeMap<String, i64> = BTreeMap::new();
+    for thread in threads["threads"].as_array().unwrap() {
+        let thread = ["thread", "functions", "--thread", thread["threadHandle"].as_str().unwrap()];
+        let found = profiler.json(&[&thread[..], &["--limit", "100000"]].concat());
+        for function in found["functions"].as_array().unwrap() {
+            let name = function["name"].as_str().unwrap().to_owned();
+            *samples.entry(name).or_default() += function["selfSamples"].as_i64().unwrap();
+        }
+    }
+    let (weight, by_leaf) = folded("demo.lookback");
+    let taken = rows_of("demo.lookback")["sample"] as i64;
+    // Each stands for one period of the clock.
+    let expected = by_leaf.into_iter().map(|(name, of)| (name, of * taken / weight));
+    samples.retain(|_, count| *count > 0);
+    assert_eq!(samples, expected.collect());
 }

@@ -1,4 +1,5 @@
-"""Checks a Speedscope file by the schema in its package, and prints what its page shows of it in Chromium.
+"""Prints what Speedscope's page shows of a file in Chromium, after checking it by the package's schema if the file is
+of its own format.
 
     speedscope.py PACKAGE FILE
 """
@@ -15,11 +16,12 @@ import jsonschema
 package, path = map(pathlib.Path, sys.argv[1:3])
 release = package.resolve() / "dist" / "release"
 profile = json.loads(path.read_text(encoding="utf-8"))
-jsonschema.validate(profile, json.loads((release / "file-format-schema.json").read_text()))
-frames = len(profile["shared"]["frames"])
-for of in profile["profiles"]:
-    assert len(of["samples"]) == len(of["weights"]) and sum(of["weights"]) == of["endValue"]
-    assert all(0 <= frame < frames for sample in of["samples"] for frame in sample)
+if "$schema" in profile:
+    jsonschema.validate(profile, json.loads((release / "file-format-schema.json").read_text()))
+    frames = len(profile["shared"]["frames"])
+    for of in profile["profiles"]:
+        assert len(of["samples"]) == len(of["weights"]) and sum(of["weights"]) == of["endValue"]
+        assert all(0 <= frame < frames for sample in of["samples"] for frame in sample)
 with tempfile.TemporaryDirectory() as folder:
     # As its own command line hands over a file.
     script = pathlib.Path(folder) / "profile.js"
