@@ -38,7 +38,7 @@ help:
 	@echo 'make manual         write man pages and completions of shells into target/manual'
 	@echo 'make deb            make a package for Debian and Ubuntu; needs cargo-deb'
 	@echo 'make static         build programs that need no library, into target/static'
-	@echo 'make package-test   make the package and those, and try each in a root of its own; needs debootstrap'
+	@echo 'make package-test   make these and the package, and try each in a root of its own; needs debootstrap'
 
 # --- Packages ---
 
@@ -208,7 +208,7 @@ manual: packages
 
 .PHONY: deb
 deb: manual
-	cargo deb --no-build --output target/lookback.deb
+	cargo deb --no-build --strip --output target/lookback.deb
 
 # The C library and what libbpf needs are in the programs. A target that is named keeps that from the compiler's
 # own plugins, which are loaded at run time. Where libelf needs more than zlib, it is linked too. Random numbers are
@@ -228,4 +228,5 @@ static: packages
 
 .PHONY: package-test
 package-test: deb static
-	tests/package target/lookback.deb $(STATIC)
+	cargo install --locked --path . --root target/installed
+	tests/package target/lookback.deb target/installed/bin $(STATIC)
