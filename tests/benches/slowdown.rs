@@ -1,6 +1,7 @@
 //! How much slower a program becomes while it is traced: under `record`, which keeps every event, and
 //! under the program of libbpf-tools that counts the same events in the kernel. `cargo bench --bench
-//! slowdown`; needs root, and Debian's package libbpf-tools for the peers.
+//! slowdown`, or with the names of tracers behind `--` only of these; needs root, and Debian's package
+//! libbpf-tools for the peers.
 //!
 //! This program is also the one that is traced: `--work NAME` waits for a line on its standard input,
 //! then does one thing over and over, and prints how long each took.
@@ -10,6 +11,7 @@
 mod disk;
 mod tracer;
 
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
@@ -39,7 +41,7 @@ struct Work {
     peer: &'static [&'static str],
 }
 
-const WORKS: [Work; 6] = [
+const WORKS: [Work; 10] = [
     Work {
         name: "system call getppid",
         run: system_calls,
@@ -81,6 +83,38 @@ const WORKS: [Work; 6] = [
         peer: &["tcpstates"],
     },
     Work {
+        name: "TCP connect, accept and close, connects alone",
+        run: connections,
+        times: 2_000,
+        tracer: "tcpconnect",
+        table: TableId::Tcpconnect,
+        peer: &["tcpconnect", "-p", "PID"],
+    },
+    Work {
+        name: "file opened and closed",
+        run: opens,
+        times: 50_000,
+        tracer: "open",
+        table: TableId::Open,
+        peer: &["opensnoop", "-p", "PID"],
+    },
+    Work {
+        name: "file created and unlinked",
+        run: unlinks,
+        times: 10_000,
+        tracer: "unlink",
+        table: TableId::Unlink,
+        peer: &["filelife", "-p", "PID"],
+    },
+    Work {
+        name: "process that executes true",
+        run: processes,
+        times: 500,
+        tracer: "process",
+        table: TableId::Exec,
+        peer: &["execsnoop", "-n", "true"],
+    },
+    Work {
         name: "TCP byte there and back",
         run: round_trips,
         times: 10_000,
@@ -99,7 +133,11 @@ fn main() -> Result<()> {
         return worker(work);
     }
     let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
-    for work in &WORKS {
+    // Cargo has flags of its own.
+    let chosen: Vec<&String> = words.iter().filter(|word| !word.starts_with("--")).collect();
+    let is_chosen =
+        |work: &&Work| chosen.is_empty() || chosen.iter().any(|name| *name == work.tracer);
+    for work in WORKS.iter().filter(is_chosen) {
         measure(work, scratch.path())?;
     }
     Ok(())
@@ -245,6 +283,27 @@ fn connections(times: u32) {
     let address = listener.local_addr().expect("it is bound");
     for _ in 0..times {
         drop((TcpStream::connect(address), listener.accept()));
+    }
+}
+
+fn opens(times: u32) {
+    for _ in 0..times {
+        drop(File::open("/dev/null").expect("everybody may read it"));
+    }
+}
+
+fn unlinks(times: u32) {
+    let path = std::env::temp_dir().join(format!("slowdown-{}", std::process::id()));
+    for _ in 0..times {
+        drop(File::create(&path).expect("it is a directory for such files"));
+        std::fs::remove_file(&path).expect("it is there");
+    }
+}
+
+fn processes(times: u32) {
+    for _ in 0..times {
+        let ended = Command::new("true").status().expect("every system has it");
+        assert!(ended.success());
     }
 }
 
