@@ -18,7 +18,8 @@ use crate::finder::Newcomers;
 /// How often the map of one process is read. An address that is in no known mapping may be in a new
 /// one, but a process with many such addresses must not keep us reading.
 const MAX_READS: u32 = 4;
-/// How long the stacks of a process may come after news that are newer than they are, once the rings are read.
+/// How much later a stack may come than the rings were read after it was taken: a program that has not filled its
+/// place in a ring yet holds up what is behind it.
 const AFTERLIFE: Duration = Duration::from_secs(1);
 /// Not more processes that ended are remembered: so many end in seconds only where nothing but that is done.
 const MOST_ENDED: usize = 1 << 14;

@@ -1,5 +1,5 @@
-"""Prints what Speedscope's page shows of a file in Chromium, after checking it by the package's schema if the file is
-of its own format.
+"""Prints what Speedscope's page shows of a file in Chromium, after checking it by the package's schema unless it
+is a trace of Chrome's.
 
     speedscope.py PACKAGE FILE
 """
@@ -16,7 +16,7 @@ import jsonschema
 package, path = map(pathlib.Path, sys.argv[1:3])
 release = package.resolve() / "dist" / "release"
 profile = json.loads(path.read_text(encoding="utf-8"))
-if "$schema" in profile:
+if "traceEvents" not in profile:
     jsonschema.validate(profile, json.loads((release / "file-format-schema.json").read_text()))
     frames = len(profile["shared"]["frames"])
     for of in profile["profiles"]:

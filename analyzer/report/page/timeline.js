@@ -71,16 +71,16 @@ function drawAxis(context, width) {
   }
 }
 
-/** What a lane has in the part of the time that is shown: counts, all together too where it is a part. */
+/** What a lane has in the part of the time that is shown: counts, all together too where it is a part and all known. */
 function figure(lane) {
   const part = range.bounds();
   const { most, step } = peak(lane.values, part);
   if (most === null) return { text: "unknown", step };
   if (most === 0) return { text: "none", step: null };
   const text = `max ${format.value(most, lane.unit)} at ${format.offset(step * data.time.step)}`;
-  if (lane.unit !== "count" || !range.chosen) return { text, step };
-  const all = lane.values.slice(part.from, part.to).reduce((sum, value) => sum + (value ?? 0), 0);
-  return { text: `${format.count(all)}, ${text}`, step };
+  const values = lane.values.slice(part.from, part.to);
+  if (lane.unit !== "count" || !range.chosen || values.includes(null)) return { text, step };
+  return { text: `${format.count(values.reduce((sum, value) => sum + value, 0))}, ${text}`, step };
 }
 
 function laneRow(lane) {
